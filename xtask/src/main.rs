@@ -1,2 +1,26 @@
-//! Chores.
-fn main() {}
+//! The project's chores, one command each: `cargo xtask --help`. One file per chore; this one only dispatches.
+
+mod build_ebpf;
+mod lint;
+mod report;
+mod toolchain;
+mod workspace;
+
+use anyhow::Result;
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(about = "Weir's chores", disable_version_flag = true)]
+enum Chore {
+    /// Build the kernel programs into target/bpf/
+    BuildEbpf(build_ebpf::Args),
+    /// Check what rustfmt and clippy do not: file length, module docs, unfinished marks
+    Lint,
+}
+
+fn main() -> Result<()> {
+    match Chore::parse() {
+        Chore::BuildEbpf(args) => build_ebpf::run(&args),
+        Chore::Lint => lint::run(),
+    }
+}
