@@ -23,8 +23,8 @@ const CALL: u8 = 0x85;
 /// In the source register of a `call`: the target is a function of this object, not a helper.
 const CALL_LOCAL: u8 = 1;
 
-struct Function<'data> {
-    name: &'data str,
+struct Function {
+    name: String,
     section: SectionIndex,
     start: u64,
     size: u64,
@@ -72,7 +72,7 @@ fn is_data(kind: SectionKind) -> bool {
 }
 
 /// All functions, the largest first.
-fn functions<'data>(elf: &Elf<'data>) -> Result<Vec<Function<'data>>> {
+fn functions(elf: &Elf<'_>) -> Result<Vec<Function>> {
     let mut functions = Vec::new();
     for symbol in elf
         .symbols()
@@ -82,22 +82,18 @@ fn functions<'data>(elf: &Elf<'data>) -> Result<Vec<Function<'data>>> {
             continue;
         };
         functions.push(Function {
-            name: symbol.name()?,
+            name: format!("{:#}", rustc_demangle::demangle(symbol.name()?)),
             section,
             start: symbol.address(),
             size: symbol.size(),
         });
     }
-    functions.sort_by(|a, b| b.size.cmp(&a.size).then(a.name.cmp(b.name)));
+    functions.sort_by(|a, b| b.size.cmp(&a.size).then(a.name.cmp(&b.name)));
     Ok(functions)
 }
 
 /// What `function` calls in this object, as `name` or `name×times`.
-fn calls(
-    elf: &Elf<'_>,
-    functions: &[Function<'_>],
-    function: &Function<'_>,
-) -> Result<Vec<String>> {
+fn calls(elf: &Elf<'_>, functions: &[Function], function: &Function) -> Result<Vec<String>> {
     let section = elf.section_by_index(function.section)?;
     let code = section.data()?;
     let relocations: BTreeMap<u64, RelocationTarget> = section
@@ -138,7 +134,7 @@ fn calls(
             .iter()
             .find(|callee| Some((callee.section, callee.start)) == target);
         *times
-            .entry(callee.map_or("?", |callee| callee.name))
+            .entry(callee.map_or("?", |callee| &callee.name))
             .or_default() += 1;
     }
     Ok(times

@@ -198,12 +198,12 @@ fn find_linker() -> Result<PathBuf> {
             install_linker()?
         );
     };
-    let found = output(Command::new(&linker).arg("--version"))?;
+    let about = output(Command::new(&linker).arg("--version"))?;
+    let found = about.split_whitespace().last().unwrap_or("unknown");
     ensure!(
-        found.split_whitespace().last() == Some(wanted),
-        "{} is version {}, not {wanted}: run `make setup`, or {}",
+        found == wanted,
+        "{} is version {found}, not {wanted}: run `make setup`, or {}",
         linker.display(),
-        found.trim(),
         install_linker()?
     );
     Ok(linker)
