@@ -1,1 +1,5 @@
-//! Weir: collector.
+//! The node agent: kernel programs and maps, who is who, records, and where they go.
+
+pub mod assemble;
+pub mod names;
+pub mod recent;

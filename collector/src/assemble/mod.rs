@@ -1,0 +1,149 @@
+//! Kernel entries and doorbells become records.
+//!
+//! ```text
+//! ring  ── event() ──▶ Started / Denial / Rejudged at once
+//! sweep ── flow(), denial() ──▶ Started if its doorbell was lost, Updated, and what has ended is handed back to be
+//!          retired ── the kernel marks it, a grace time passes, it is read once more ── retired() ──▶ Ended, final
+//! ```
+//!
+//! The assembler owns no kernel handle and no clock: the pipeline thread feeds it. Counts in records are cumulative;
+//! a record number is `run << 16 | n`, so that it goes on growing when a later run of the collector adopts the entry.
+
+mod clock;
+mod draft;
+mod entry;
+mod event;
+mod loss;
+mod sweep;
+mod timeouts;
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use weir_flow::{Direction, Item, Record, Timestamp};
+
+pub use clock::WallClock;
+pub use draft::reason;
+pub use entry::{EntryKey, Tuple, event_address, v4};
+pub use loss::Losses;
+pub use sweep::Disposition;
+pub use timeouts::{Pressure, Timeouts};
+
+use crate::names::Names;
+
+/// Says what came nearest to allowing a denied connection.
+pub trait NearestMiss: Send {
+    /// The nearest miss of `endpoint` (its number) towards `remote` in `direction`; `None` if nothing is known.
+    fn nearest_miss(
+        &mut self,
+        endpoint: u32,
+        direction: Direction,
+        remote: IpAddr,
+        protocol: u8,
+        port: u16,
+    ) -> Option<Arc<str>>;
+}
+
+/// Who is assembling.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// First 8 bytes of the kernel's boot id.
+    pub boot: u64,
+    /// Number of this run of the collector on this state directory.
+    pub run: u16,
+    /// Node name.
+    pub node: Arc<str>,
+}
+
+/// How often a living flow is reported.
+#[derive(Clone, Copy, Debug)]
+pub struct Intervals {
+    /// Between two `Updated` records of a flow whose counts grow.
+    pub update: Duration,
+    /// Between two records of a denial whose counts grow.
+    pub denial: Duration,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self {
+            update: Duration::from_secs(15),
+            denial: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The state of the assembly: what has been said about which living entry.
+pub struct Assembler {
+    run: Run,
+    intervals: Intervals,
+    timeouts: Timeouts,
+    names: Arc<Names>,
+    misses: Box<dyn NearestMiss>,
+    /// By serial.
+    tracked: HashMap<u64, Tracked, foldhash::fast::RandomState>,
+    gone: HashSet<u32>,
+    generation: u32,
+    /// When this run began: entries older than that were adopted.
+    started: Timestamp,
+}
+
+/// What was last said about an entry.
+#[derive(Debug)]
+struct Tracked {
+    record: Record,
+    /// The sweep that last met it.
+    generation: u32,
+}
+
+impl Assembler {
+    /// An assembler that has room for `expected` entries before it allocates.
+    pub fn new(
+        run: Run,
+        intervals: Intervals,
+        timeouts: Timeouts,
+        names: Arc<Names>,
+        misses: Box<dyn NearestMiss>,
+        started: Timestamp,
+        expected: usize,
+    ) -> Self {
+        let tracked =
+            HashMap::with_capacity_and_hasher(expected, foldhash::fast::RandomState::default());
+        Self {
+            run,
+            intervals,
+            timeouts,
+            names,
+            misses,
+            tracked,
+            gone: HashSet::new(),
+            generation: 0,
+            started,
+        }
+    }
+
+    /// The endpoint's interface is gone: the next sweep ends its entries.
+    pub fn endpoint_gone(&mut self, endpoint: u32) {
+        self.gone.insert(endpoint);
+    }
+
+    /// How many entries are tracked.
+    pub fn tracked(&self) -> usize {
+        self.tracked.len()
+    }
+
+    /// Emits `record` as the next one of its flow and remembers it.
+    fn say(&mut self, mut record: Record, out: &mut impl FnMut(Item)) {
+        record.number = match self.tracked.get(&record.id.serial) {
+            Some(before) => before.record.number.saturating_add(1),
+            None => (u32::from(self.run.run) << 16) + 1,
+        };
+        out(Item::Flow(record.clone()));
+        let generation = self.generation;
+        self.tracked
+            .insert(record.id.serial, Tracked { record, generation });
+    }
+}
