@@ -3,3 +3,4 @@
 pub mod assemble;
 pub mod names;
 pub mod recent;
+pub mod telemetry;
