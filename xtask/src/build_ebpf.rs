@@ -88,22 +88,36 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// `cargo xtask clippy-ebpf`: the kernel programs, with all features, through the clippy of their own toolchain.
+pub(crate) fn clippy() -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    let mut clippy = in_ebpf_crate(&toolchain, toolchain.clippy()?);
+    run_to_success(clippy.args(["--all-features", "--", "-D", "warnings"]))
+}
+
 /// Compiles one flavour; the path of cargo's own output.
 fn build(toolchain: &Toolchain, flavour: Flavour) -> Result<PathBuf> {
-    let target_dir = workspace::root().join("target/ebpf");
-    let mut cargo = toolchain.cargo();
+    let mut build = in_ebpf_crate(toolchain, toolchain.build());
+    run_to_success(build.args(flavour.features()))?;
+    Ok(target_dir().join(TARGET).join("release/weir"))
+}
+
+/// Completes a cargo command with what every command on the kernel programs needs.
+fn in_ebpf_crate(toolchain: &Toolchain, mut cargo: Command) -> Command {
     for name in FOREIGN_ENV {
         cargo.env_remove(name);
     }
     toolchain.configure(&mut cargo);
     cargo
-        .current_dir(workspace::ebpf_crate()) // for its .cargo/config.toml
-        .args(["build", "--locked", "--release", "--target", TARGET])
-        .args(flavour.features())
-        .arg("--target-dir")
-        .arg(&target_dir);
-    run_to_success(&mut cargo)?;
-    Ok(target_dir.join(TARGET).join("release/weir"))
+        .current_dir(workspace::root().join("ebpf")) // for its .cargo/config.toml
+        .args(["--locked", "--release", "--target", TARGET, "--target-dir"])
+        .arg(target_dir());
+    cargo
+}
+
+/// Cargo's output; the finished objects are copied from there.
+fn target_dir() -> PathBuf {
+    workspace::root().join("target/ebpf")
 }
 
 fn run_to_success(command: &mut Command) -> Result<()> {
@@ -111,7 +125,7 @@ fn run_to_success(command: &mut Command) -> Result<()> {
         .status()
         .with_context(|| format!("starting {command:?}"))?;
     if !status.success() {
-        bail!("building the kernel programs failed ({status}): {command:?}");
+        bail!("the kernel programs: {command:?} failed ({status})");
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ use clap::Parser;
 enum Chore {
     /// Build the kernel programs into target/bpf/
     BuildEbpf(build_ebpf::Args),
+    /// Run clippy on the kernel programs
+    ClippyEbpf,
     /// Check what rustfmt and clippy do not: file length, module docs, unfinished marks
     Lint,
 }
@@ -22,6 +24,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::BuildEbpf(args) => build_ebpf::run(&args),
+        Chore::ClippyEbpf => build_ebpf::clippy(),
         Chore::Lint => lint::run(),
     };
     match outcome {

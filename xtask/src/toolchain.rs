@@ -62,25 +62,43 @@ impl Toolchain {
         })
     }
 
-    /// This toolchain's cargo, without arguments.
-    pub(crate) fn cargo(&self) -> Command {
-        match &self.compiler {
+    /// `cargo build` of this toolchain.
+    pub(crate) fn build(&self) -> Command {
+        let mut command = match &self.compiler {
             Compiler::Prebuilt { cargo, .. } => Command::new(cargo),
-            Compiler::Rustup { toolchain } => {
-                let mut command = Command::new("rustup");
-                command.args(["run", toolchain, "cargo"]);
-                command
+            Compiler::Rustup { toolchain } => rustup_run(toolchain, "cargo"),
+        };
+        command.arg("build");
+        command
+    }
+
+    /// `cargo clippy` of this toolchain; an error if it has none.
+    pub(crate) fn clippy(&self) -> Result<Command> {
+        let mut command = match &self.compiler {
+            // By path: the one on `PATH` would belong to user space's toolchain, which has no core for the target.
+            Compiler::Prebuilt { cargo, .. } => {
+                let clippy = cargo.with_file_name("cargo-clippy");
+                ensure!(
+                    clippy.exists(),
+                    "{} is missing: apt-get install rust-web-clippy",
+                    clippy.display()
+                );
+                Command::new(clippy)
             }
-        }
+            Compiler::Rustup { toolchain } => rustup_run(toolchain, "cargo"),
+        };
+        command.arg("clippy");
+        Ok(command)
     }
 
     /// Tells `cargo` which rustc and linker to use, and where `core` comes from.
     pub(crate) fn configure(&self, cargo: &mut Command) {
         cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker);
         match &self.compiler {
-            Compiler::Prebuilt { rustc, .. } => {
-                cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1")
-            }
+            Compiler::Prebuilt { rustc, cargo: path } => cargo
+                .env("CARGO", path)
+                .env("RUSTC", rustc)
+                .env("RUSTC_BOOTSTRAP", "1"),
             Compiler::Rustup { .. } => cargo.env("CARGO_UNSTABLE_BUILD_STD", "core"),
         };
     }
@@ -147,13 +165,15 @@ impl Compiler {
     fn rustc(&self) -> Command {
         match self {
             Self::Prebuilt { rustc, .. } => Command::new(rustc),
-            Self::Rustup { toolchain } => {
-                let mut command = Command::new("rustup");
-                command.args(["run", toolchain, "rustc"]);
-                command
-            }
+            Self::Rustup { toolchain } => rustup_run(toolchain, "rustc"),
         }
     }
+}
+
+fn rustup_run(toolchain: &str, tool: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", toolchain, tool]);
+    command
 }
 
 fn has_core(libdir: &Path) -> bool {

@@ -9,11 +9,6 @@ pub(crate) fn root() -> &'static Path {
         .expect("xtask/ lies in the repository's root")
 }
 
-/// The crate of the kernel programs; no member of the workspace.
-pub(crate) fn ebpf_crate() -> PathBuf {
-    root().join("ebpf")
-}
-
 /// Where finished kernel objects go. `collector/build.rs` embeds them from here.
 pub(crate) fn ebpf_objects() -> PathBuf {
     root().join("target/bpf")
