@@ -1,6 +1,7 @@
 //! The node agent: kernel programs and maps, who is who, records, and where they go.
 
 pub mod assemble;
+pub mod export;
 pub mod names;
 pub mod recent;
 pub mod telemetry;

@@ -1,0 +1,3 @@
+//! Where records go beside the uplink and Hubble's API.
+
+pub mod otlp;
