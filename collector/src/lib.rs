@@ -4,4 +4,5 @@ pub mod assemble;
 pub mod export;
 pub mod names;
 pub mod recent;
+pub mod source;
 pub mod telemetry;
