@@ -1,2 +1,10 @@
 //! The one binary `weir`.
-fn main() {}
+
+mod args;
+
+use clap::Parser;
+
+fn main() {
+    let cli = args::Cli::parse();
+    println!("{cli:?}");
+}

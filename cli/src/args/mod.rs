@@ -1,0 +1,153 @@
+//! The command line, typed. Every value is parsed here, once; commands get what they need and no strings to look into.
+
+mod collector;
+mod observe;
+mod policy;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use collector::{AttachArg, CollectorArgs, ModeArg, PendingArg};
+pub use observe::{ObserveArgs, OutputArg, ProtocolArg, VerdictArg};
+pub use policy::{CheckArgs, ExplainArgs, FormatArg, PolicyCommand, TestArgs};
+pub use values::{ByteSize, Interval, Moment, ServerAddress};
+
+/// Kubernetes flow logger and NetworkPolicy enforcer.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is logged to stderr, e.g. `info`, `debug`, `weir_collector=trace`.
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+    /// Form of the log on stderr.
+    #[arg(long, global = true, env = "WEIR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Form of a status report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the node agent: enforce policies at pods' interfaces and record their flows.
+    Collector(Box<CollectorArgs>),
+    /// Run the central aggregator: keep the collectors' records and answer questions.
+    Aggregator(AggregatorArgs),
+    /// Show flows: the last ones, or live with `--follow`.
+    Observe(Box<ObserveArgs>),
+    /// Say why a connection is allowed or denied, and the smallest change that would allow it.
+    Explain(ExplainArgs),
+    /// Check and test policies before they are shipped.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Show how a collector or the aggregator fares.
+    Status(StatusArgs),
+    /// Show Weir on real traffic: two nodes as network namespaces, pods, policies, a denied connection and its repair.
+    Demo(DemoArgs),
+}
+
+/// `weir aggregator`.
+#[derive(Args, Debug)]
+pub struct AggregatorArgs {
+    /// Where records are kept.
+    #[arg(
+        long,
+        env = "WEIR_DATA_DIR",
+        default_value = "/var/lib/weir-aggregator",
+        value_name = "DIR"
+    )]
+    pub data_dir: PathBuf,
+    /// Where collectors push to and Hubble clients ask. Loopback unless told otherwise: there is no TLS yet.
+    #[arg(long, default_value = "127.0.0.1:4245", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Serve on a unix socket, too.
+    #[arg(long, value_name = "PATH")]
+    pub unix_socket: Option<PathBuf>,
+    /// Where `/metrics` is served.
+    #[arg(long, default_value = "127.0.0.1:9966", value_name = "ADDRESS")]
+    pub metrics_listen: SocketAddr,
+    /// Memory for recent batches, e.g. `256MiB`.
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    pub recent_bytes: ByteSize,
+    /// Records become a Parquet file at the latest after this time.
+    #[arg(long, default_value = "30s", value_name = "TIME")]
+    pub seal_interval: Interval,
+}
+
+/// `weir status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// The collector or aggregator to ask.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// List the pods' interfaces: state, when attached and programmed, policies.
+    #[arg(long)]
+    pub pods: bool,
+    /// Form of the report.
+    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
+    pub output: ReportFormat,
+}
+
+/// Whom to ask.
+#[derive(Args, Clone, Debug)]
+pub struct ServerArgs {
+    /// `host:port` or `unix:///path`; the aggregator listens on 4245, a collector on 4244.
+    #[arg(
+        long,
+        env = "WEIR_SERVER",
+        default_value = "localhost:4245",
+        value_name = "ADDRESS"
+    )]
+    pub server: ServerAddress,
+}
+
+/// `weir demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Stay up for playing; prints the commands to type.
+    #[arg(long)]
+    pub keep: bool,
+    /// One collector inside one pod's network namespace instead of one a node.
+    #[arg(long)]
+    pub sidecar: bool,
+    /// How pods are joined to their node.
+    #[arg(long, value_enum, default_value_t = TopologyArg::Ptp)]
+    pub topology: TopologyArg,
+}
+
+/// How pods are joined to their node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopologyArg {
+    /// A route for each veth.
+    Ptp,
+    /// A Linux bridge.
+    Bridge,
+}

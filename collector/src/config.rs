@@ -1,0 +1,95 @@
+//! What a collector is told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_flow::Mode;
+use weir_policy::model::Name;
+
+use crate::assemble::Intervals;
+
+/// Settings of one collector.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's name, as in `spec.nodeName`.
+    pub node: Arc<str>,
+    /// Directory of manifests.
+    pub manifests: PathBuf,
+    /// Which interfaces.
+    pub scope: Scope,
+    /// What is done with denied traffic.
+    pub mode: Mode,
+    /// What happens to a pod whose policies are not known yet.
+    pub pending: Posture,
+    /// How programs are attached.
+    pub attach: AttachMethod,
+    /// Directory on a bpffs for pinned maps and links.
+    pub pin_root: PathBuf,
+    /// Directory for what must survive a restart.
+    pub state_dir: PathBuf,
+    /// Hubble's API over TCP.
+    pub listen: SocketAddr,
+    /// Hubble's API over a unix socket.
+    pub unix_socket: PathBuf,
+    /// `/metrics`.
+    pub metrics_listen: SocketAddr,
+    /// Where records are pushed, and the bound on what is kept for it.
+    pub uplink: Option<UplinkConfig>,
+    /// OTLP receiver.
+    pub otlp_endpoint: Option<String>,
+    /// Records kept in memory.
+    pub recent_flows: usize,
+    /// How often living flows are reported.
+    pub intervals: Intervals,
+    /// Between two sweeps.
+    pub sweep_interval: Duration,
+    /// Entries of the IPv4 flow table; IPv6 has half as many.
+    pub flow_table_size: u32,
+    /// Show the kernel programs' own log.
+    pub kernel_log: Option<String>,
+}
+
+/// Which interfaces a collector is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The host ends of all pods' veths in this network namespace.
+    Node,
+    /// One pod, from inside its network namespace.
+    Sidecar {
+        /// The pod.
+        pod: Name,
+        /// Its interface, e.g. `eth0`.
+        interface: String,
+    },
+}
+
+/// What happens to a pod whose policies are not known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posture {
+    /// It passes.
+    Allow,
+    /// It is denied.
+    Deny,
+}
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMethod {
+    /// tcx where the kernel has it, clsact elsewhere.
+    Auto,
+    /// tcx (Linux 6.6).
+    Tcx,
+    /// clsact filters (Linux 5.15).
+    Clsact,
+}
+
+/// The way to the aggregator.
+#[derive(Clone, Debug)]
+pub struct UplinkConfig {
+    /// `http://host:port`.
+    pub url: String,
+    /// Bound on unacknowledged bytes.
+    pub max_bytes: u64,
+}
