@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod export;
+pub mod kernel;
 pub mod names;
 pub mod recent;
 pub mod source;

@@ -9,7 +9,7 @@ static WITH_LOG: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-
 
 /// This binary lacks the programs that were asked for.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum ObjectError {
+pub enum ObjectError {
     /// Built while `target/bpf/weir.o` did not exist.
     #[error(
         "this weir was built without its kernel programs: run `make build`, which installs what they need and builds both"

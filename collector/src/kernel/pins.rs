@@ -73,7 +73,8 @@ impl PinRoot {
     /// Creates the directories.
     pub(super) fn create(&self) -> Result<(), KernelError> {
         for directory in [self.maps(), self.links()] {
-            fs::create_dir_all(&directory).map_err(|source| path_error("creating", &directory, source))?;
+            fs::create_dir_all(&directory)
+                .map_err(|source| path_error("creating", &directory, source))?;
         }
         Ok(())
     }
@@ -81,14 +82,24 @@ impl PinRoot {
     /// Takes the pin root for this process. The lock is on the directory itself, so that it does not matter from which
     /// container or by which path another collector reaches it.
     pub(super) fn lock(&self) -> Result<PinLock, KernelError> {
-        fs::create_dir_all(&self.path).map_err(|source| path_error("creating", &self.path, source))?;
-        let directory = File::open(&self.path).map_err(|source| path_error("opening", &self.path, source))?;
+        fs::create_dir_all(&self.path)
+            .map_err(|source| path_error("creating", &self.path, source))?;
+        let directory =
+            File::open(&self.path).map_err(|source| path_error("opening", &self.path, source))?;
         match directory.try_lock() {
-            Ok(()) => Ok(PinLock { _directory: directory }),
+            Ok(()) => Ok(PinLock {
+                _directory: directory,
+            }),
             Err(TryLockError::WouldBlock) => {
                 let inode = directory.metadata().map_or(0, |metadata| metadata.ino());
-                let holder = holder(&fs::read_to_string("/proc/locks").unwrap_or_default(), inode);
-                Err(KernelError::Locked { path: self.path.clone(), holder })
+                let holder = holder(
+                    &fs::read_to_string("/proc/locks").unwrap_or_default(),
+                    inode,
+                );
+                Err(KernelError::Locked {
+                    path: self.path.clone(),
+                    holder,
+                })
             }
             Err(TryLockError::Error(source)) => Err(path_error("locking", &self.path, source)),
         }
@@ -100,8 +111,14 @@ impl PinRoot {
         for schema in self.schemas()? {
             let directory = schema.join("links");
             for path in entries(&directory)? {
-                if let Some((ifindex, direction)) = path.file_name().and_then(|name| parse_link(name.to_str()?)) {
-                    links.push(LinkPin { path, ifindex, direction });
+                if let Some((ifindex, direction)) =
+                    path.file_name().and_then(|name| parse_link(name.to_str()?))
+                {
+                    links.push(LinkPin {
+                        path,
+                        ifindex,
+                        direction,
+                    });
                 }
             }
         }
@@ -111,15 +128,23 @@ impl PinRoot {
     /// Directories of all schemas that are pinned here.
     fn schemas(&self) -> Result<Vec<PathBuf>, KernelError> {
         let is_schema = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            name.strip_prefix('v')
+                .is_some_and(|number| number.parse::<u32>().is_ok())
         };
         Ok(entries(&self.path)?.into_iter().filter(is_schema).collect())
     }
 
     /// Removes the maps of other schemas, once no link uses them.
     pub(super) fn remove_other_schemas(&self) -> Result<(), KernelError> {
-        for schema in self.schemas()?.into_iter().filter(|path| *path != self.schema()) {
+        for schema in self
+            .schemas()?
+            .into_iter()
+            .filter(|path| *path != self.schema())
+        {
             remove_tree(&schema)?;
         }
         Ok(())
@@ -183,7 +208,11 @@ fn remove_tree(directory: &Path) -> Result<(), KernelError> {
 }
 
 pub(super) fn path_error(doing: &'static str, path: &Path, source: io::Error) -> KernelError {
-    KernelError::Path { doing, path: path.to_owned(), source }
+    KernelError::Path {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -196,7 +225,10 @@ mod tests {
         let root = PinRoot::new(directory.path());
         let held = root.lock().unwrap();
         let error = root.lock().unwrap_err().to_string();
-        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
         drop(held);
         root.lock().unwrap();
     }
@@ -210,7 +242,10 @@ mod tests {
         fs::write(root.links().join("other"), "").unwrap();
         let links = root.pinned_links().unwrap();
         assert_eq!(links.len(), 1);
-        assert_eq!((links[0].ifindex, links[0].direction), (12, Direction::Ingress));
+        assert_eq!(
+            (links[0].ifindex, links[0].direction),
+            (12, Direction::Ingress)
+        );
         root.remove().unwrap();
         assert!(fs::metadata(root.path()).is_err());
         root.remove().unwrap();

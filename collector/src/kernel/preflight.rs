@@ -44,7 +44,10 @@ fn kernel_version() -> Result<KernelVersion, KernelError> {
 
 fn release() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
-    release.map_or_else(|_| "of unknown version".to_owned(), |text| text.trim().to_owned())
+    release.map_or_else(
+        |_| "of unknown version".to_owned(),
+        |text| text.trim().to_owned(),
+    )
 }
 
 fn capabilities() -> Result<(), KernelError> {
@@ -60,7 +63,9 @@ fn capabilities() -> Result<(), KernelError> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(KernelError::Capabilities { missing: missing.join(" and ") })
+    Err(KernelError::Capabilities {
+        missing: missing.join(" and "),
+    })
 }
 
 /// Makes sure that `root` lies on a bpf file system; mounts one at `/sys/fs/bpf` if that is what is missing.
@@ -73,19 +78,29 @@ pub(super) fn bpffs(root: &Path) -> Result<(), KernelError> {
         return Ok(());
     }
     if !root.starts_with(BPFFS) || is_bpffs(Path::new(BPFFS)) {
-        return Err(KernelError::PinRootElsewhere { path: root.to_owned() });
+        return Err(KernelError::PinRootElsewhere {
+            path: root.to_owned(),
+        });
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    nix::mount::mount(Some("bpf"), BPFFS, Some("bpf"), flags, Some("mode=0700"))
-        .map_err(|errno| KernelError::NoBpffs { path: BPFFS.into(), source: io::Error::from(errno) })?;
-    warn!("mounted a bpf file system at {BPFFS}; in a container, mount the host's instead, or enforcement ends with it");
+    nix::mount::mount(Some("bpf"), BPFFS, Some("bpf"), flags, Some("mode=0700")).map_err(
+        |errno| KernelError::NoBpffs {
+            path: BPFFS.into(),
+            source: io::Error::from(errno),
+        },
+    )?;
+    warn!(
+        "mounted a bpf file system at {BPFFS}; in a container, mount the host's instead, or enforcement ends with it"
+    );
     Ok(())
 }
 
 /// Whether the nearest existing directory at or above `path` is on a bpf file system.
 fn is_bpffs(path: &Path) -> bool {
     let nearest = path.ancestors().find(|ancestor| ancestor.is_dir());
-    nearest.and_then(|directory| statfs(directory).ok()).is_some_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
+    nearest
+        .and_then(|directory| statfs(directory).ok())
+        .is_some_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
 }
 
 #[cfg(test)]

@@ -27,7 +27,11 @@ const MAP_LOOKUP_BATCH: libc::c_int = 24;
 unsafe fn bpf<A>(command: libc::c_int, attr: &mut A) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is a live, writable value of the size that is handed over; the caller answers for its contents.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<A>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 // === impl batch ===
@@ -57,7 +61,10 @@ const TOKEN: usize = 64;
 impl<K: Pod + Default, V: Pod + Default> BatchReader<K, V> {
     /// A reader that takes `chunk` entries at a time.
     pub(super) fn new(chunk: usize) -> Self {
-        Self { keys: vec![K::default(); chunk], values: vec![V::default(); chunk] }
+        Self {
+            keys: vec![K::default(); chunk],
+            values: vec![V::default(); chunk],
+        }
     }
 
     /// Calls `visit` for every entry. Entries inserted or removed meanwhile may or may not be seen.
@@ -195,7 +202,11 @@ const LINK_TYPE_TCX: u32 = 11;
 /// The interface that a pinned tcx link sits on; `None` if the interface is gone, or it is no tcx link.
 pub(super) fn pinned_link_device(path: &Path) -> io::Result<Option<u32>> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attr = ObjAttr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let mut attr = ObjAttr {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
     // SAFETY: the layout is OBJ_GET's; the path is a NUL-terminated string that outlives the call.
     let fd = unsafe { bpf(OBJ_GET, &mut attr) }?;
     // SAFETY: a successful OBJ_GET returns a new descriptor that nobody else owns.
