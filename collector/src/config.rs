@@ -9,6 +9,7 @@ use weir_flow::Mode;
 use weir_policy::model::Name;
 
 use crate::assemble::Intervals;
+pub use crate::kernel::AttachMethod;
 
 /// Settings of one collector.
 #[derive(Clone, Debug)]
@@ -72,17 +73,6 @@ pub enum Posture {
     Allow,
     /// It is denied.
     Deny,
-}
-
-/// How programs are attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttachMethod {
-    /// tcx where the kernel has it, clsact elsewhere.
-    Auto,
-    /// tcx (Linux 6.6).
-    Tcx,
-    /// clsact filters (Linux 5.15).
-    Clsact,
 }
 
 /// The way to the aggregator.

@@ -29,11 +29,13 @@ pub enum Side {
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AttachMode {
-    /// tcx where the kernel has it, else clsact.
+pub enum AttachMethod {
+    /// tcx where the kernel has it, clsact elsewhere.
     #[default]
     Auto,
-    /// clsact always (tests).
+    /// tcx (Linux 6.6).
+    Tcx,
+    /// clsact filters (Linux 5.15).
     Clsact,
 }
 
@@ -80,10 +82,14 @@ impl Attacher {
         ebpf: Ebpf,
         pins: Option<PinRoot>,
         lock: Option<PinLock>,
-        mode: AttachMode,
+        method: AttachMethod,
         side: Side,
     ) -> Self {
-        let clsact = mode == AttachMode::Clsact || !preflight::has_tcx();
+        let clsact = match method {
+            AttachMethod::Auto => !preflight::has_tcx(),
+            AttachMethod::Tcx => false,
+            AttachMethod::Clsact => true,
+        };
         Self {
             ebpf,
             pins,

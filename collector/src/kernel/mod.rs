@@ -6,7 +6,9 @@ mod counters;
 mod error;
 mod links;
 mod load;
+mod mapped;
 mod object;
+mod overflow;
 mod pins;
 mod policy_maps;
 mod preflight;
@@ -24,9 +26,10 @@ use weir_datapath::abi::maps;
 pub use clock::KernelClock;
 pub use counters::{CounterSums, Counters};
 pub use error::KernelError;
-pub use links::{AttachMode, Attached, Attacher, Presence, Side, detach_all};
+pub use links::{AttachMethod, Attached, Attacher, Presence, Side, detach_all};
 pub use load::MapOrigin;
 pub use object::ObjectError;
+pub use overflow::{Family, Overflow, REFUSALS};
 pub use pins::PinRoot;
 pub use policy_maps::{Dump, PolicyMaps};
 pub use rings::Rings;
@@ -112,7 +115,7 @@ pub struct Options {
     /// Table sizes.
     pub limits: Limits,
     /// tcx or clsact.
-    pub mode: AttachMode,
+    pub method: AttachMethod,
     /// Host end of the veth, or the pod's own interface.
     pub side: Side,
     /// Which programs.
@@ -123,7 +126,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            mode: AttachMode::Auto,
+            method: AttachMethod::Auto,
             side: Side::Host,
             flavour: Flavour::Plain,
         }
@@ -178,7 +181,7 @@ impl Kernel {
                 ebpf,
                 Some(root.clone()),
                 Some(lock),
-                options.mode,
+                options.method,
                 options.side,
             )
         })
@@ -195,7 +198,7 @@ impl Kernel {
         preflight::check()?;
         let (ebpf, origin) = load::load(object, None, &options.limits)?;
         Self::assemble(ebpf, origin, |ebpf| {
-            Attacher::new(ebpf, None, None, options.mode, options.side)
+            Attacher::new(ebpf, None, None, options.method, options.side)
         })
     }
 
@@ -205,7 +208,7 @@ impl Kernel {
         attacher: impl FnOnce(Ebpf) -> Attacher,
     ) -> Result<Self, KernelError> {
         let tables = FlowTables::open(&mut ebpf)?;
-        let policy = PolicyMaps::open(&mut ebpf, tables.denials4()?)?;
+        let policy = PolicyMaps::open(&mut ebpf, &tables)?;
         Ok(Self {
             policy,
             tables,

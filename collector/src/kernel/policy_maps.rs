@@ -1,27 +1,31 @@
 //! The maps that user space writes and the programs read.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd as _;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, IterableMap as _, MapData, MapError};
 use aya::{Ebpf, Pod};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nix::time::{ClockId, clock_gettime};
 use weir_datapath::abi::{self, maps};
 
 use super::error::{io_error, map_error};
 use super::load::take;
-use super::sys::BatchReader;
-use super::{FrontendKey, KernelError, MapWrite, MapWriter, Present};
+use super::mapped::MappedWords;
+use super::sys::{self, BatchReader};
+use super::{Family, FlowTables, FrontendKey, KernelError, MapWrite, MapWriter, Overflow, Present};
 
 type Hash<K, V> = HashMap<MapData, K, V>;
 
 /// Handles of the maps that carry policy and endpoints.
 pub struct PolicyMaps {
     endpoints: Array<MapData, abi::Endpoint>,
-    sets: Array<MapData, abi::EndpointSets>,
+    sets: MappedWords,
     uses: Array<MapData, abi::EndpointUse>,
-    control: Array<MapData, abi::Control>,
+    control: MappedWords,
     sources: Hash<abi::SourceKey, u32>,
     frontends4: Hash<abi::FrontendKey4, u32>,
     frontends6: Hash<abi::FrontendKey6, u32>,
@@ -32,6 +36,7 @@ pub struct PolicyMaps {
     verdicts: Hash<abi::VerdictKey, abi::PortTable>,
     ports: Array<MapData, abi::PortRange>,
     denials4: Hash<abi::DenialKey4, abi::Denial>,
+    denials6: Hash<abi::DenialKey6, abi::Denial>,
     /// What the tries hold: a lookup there answers with the longest match, not with the CIDR asked for.
     networks: BTreeMap<IpNet, abi::Peer>,
     capacities: BTreeMap<&'static str, u32>,
@@ -59,7 +64,7 @@ pub struct Dump {
 }
 
 impl PolicyMaps {
-    pub(super) fn open(ebpf: &mut Ebpf, denials4: MapData) -> Result<Self, KernelError> {
+    pub(super) fn open(ebpf: &mut Ebpf, tables: &FlowTables) -> Result<Self, KernelError> {
         let mut capacities = BTreeMap::new();
         for (name, map) in ebpf.maps() {
             let Some(name) = super::load::MAPS.iter().find(|known| **known == name) else {
@@ -69,12 +74,11 @@ impl PolicyMaps {
                 capacities.insert(*name, entries);
             }
         }
-        let denials4 = aya::maps::Map::HashMap(denials4);
         let mut maps = Self {
             endpoints: take(ebpf, maps::ENDPOINTS)?,
-            sets: take(ebpf, maps::ENDPOINT_SETS)?,
+            sets: words(ebpf, maps::ENDPOINT_SETS, abi::ENDPOINT_SLOTS)?,
             uses: take(ebpf, maps::ENDPOINT_USE)?,
-            control: take(ebpf, maps::CONTROL)?,
+            control: words(ebpf, maps::CONTROL, 1)?,
             sources: take(ebpf, maps::SOURCES)?,
             frontends4: take(ebpf, maps::FRONTENDS4)?,
             frontends6: take(ebpf, maps::FRONTENDS6)?,
@@ -84,9 +88,8 @@ impl PolicyMaps {
             networks6: take(ebpf, maps::NETWORKS6)?,
             verdicts: take(ebpf, maps::VERDICTS)?,
             ports: take(ebpf, maps::PORTS)?,
-            denials4: denials4
-                .try_into()
-                .map_err(|error| map_error("opening", maps::DENIALS4, error))?,
+            denials4: tables.another()?,
+            denials6: tables.another()?,
             networks: BTreeMap::new(),
             capacities,
         };
@@ -200,17 +203,18 @@ impl PolicyMaps {
     }
 
     fn epoch(&self) -> Result<u32, KernelError> {
-        let control = self
-            .control
-            .get(&0, 0)
-            .map_err(|error| map_error("reading", maps::CONTROL, error))?;
-        Ok(control.epoch)
+        let word = self.control.load(0).ok_or_else(|| outside(maps::CONTROL))?;
+        Ok(sys::from_bytes::<abi::Control>(&word.to_ne_bytes())
+            .unwrap_or_default()
+            .epoch)
     }
 
     fn sets_of(&self, slot: u32) -> Result<abi::EndpointSets, KernelError> {
-        self.sets
-            .get(&slot, 0)
-            .map_err(|error| map_error("reading", maps::ENDPOINT_SETS, error))
+        let word = self
+            .sets
+            .load(slot)
+            .ok_or_else(|| outside(maps::ENDPOINT_SETS))?;
+        Ok(sys::from_bytes(&word.to_ne_bytes()).unwrap_or_default())
     }
 
     fn port_range(&self, index: u32) -> Result<abi::PortRange, KernelError> {
@@ -250,13 +254,12 @@ impl MapWriter for PolicyMaps {
             MapWrite::Verdict(key, table) => put(&mut self.verdicts, &key, table),
             MapWrite::PortRange(index, range) => self.ports.set(index, range, 0),
             MapWrite::Endpoint(slot, endpoint) => self.endpoints.set(slot, endpoint, 0),
-            MapWrite::Sets(slot, sets) => self.sets.set(slot, sets, 0),
+            MapWrite::Sets(slot, sets) => store(&self.sets, slot, &sets),
             MapWrite::Use(slot, counts) => self.uses.set(slot, counts, 0),
             MapWrite::Source(key, Present::Yes) => put(&mut self.sources, &key, Some(1)),
             MapWrite::Source(key, Present::No) => put(&mut self.sources, &key, None),
-            MapWrite::Epoch(epoch) => self.control.set(0, abi::Control { epoch, reserved: 0 }, 0),
-            MapWrite::Overflow(key, Present::Yes) => add(&mut self.denials4, &key),
-            MapWrite::Overflow(key, Present::No) => put(&mut self.denials4, &key, None),
+            MapWrite::Epoch(epoch) => store(&self.control, 0, &abi::Control { epoch, reserved: 0 }),
+            MapWrite::Overflow(entry, present) => self.write_overflow(&entry, present),
         };
         result.map_err(|error| map_error("writing", write.map(), error))?;
         match *write {
@@ -300,14 +303,13 @@ impl MapWriter for PolicyMaps {
                 presence(there(self.sources.get(&key, 0)).map_err(reading)?.is_some()),
             ),
             MapWrite::Epoch(_) => MapWrite::Epoch(self.epoch()?),
-            MapWrite::Overflow(key, _) => MapWrite::Overflow(
-                key,
-                presence(
-                    there(self.denials4.get(&key, 0))
-                        .map_err(reading)?
-                        .is_some(),
-                ),
-            ),
+            MapWrite::Overflow(entry, _) => {
+                let denial = match entry.family {
+                    Family::V4 => self.denials4.get(&entry.key4(), 0),
+                    Family::V6 => self.denials6.get(&entry.key6(), 0),
+                };
+                MapWrite::Overflow(entry, presence(there(denial).map_err(reading)?.is_some()))
+            }
         };
         Ok(inverse)
     }
@@ -315,6 +317,47 @@ impl MapWriter for PolicyMaps {
     fn capacity(&self, map: &'static str) -> u32 {
         self.capacities.get(map).copied().unwrap_or(0)
     }
+}
+
+impl PolicyMaps {
+    fn write_overflow(&mut self, overflow: &Overflow, present: Present) -> Result<(), MapError> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+            .map_err(|errno| MapError::IoError(errno.into()))?;
+        let entry = overflow.entry(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64);
+        match (overflow.family, present) {
+            (Family::V4, Present::Yes) => add(&mut self.denials4, &overflow.key4(), entry),
+            (Family::V6, Present::Yes) => add(&mut self.denials6, &overflow.key6(), entry),
+            (Family::V4, Present::No) => put(&mut self.denials4, &overflow.key4(), None),
+            (Family::V6, Present::No) => put(&mut self.denials6, &overflow.key6(), None),
+        }
+    }
+}
+
+/// The memory of an array of 8-byte values.
+fn words(ebpf: &mut Ebpf, name: &'static str, entries: u32) -> Result<MappedWords, KernelError> {
+    let map = ebpf.take_map(name);
+    let Some(aya::maps::Map::Array(data)) = map else {
+        return Err(KernelError::Missing {
+            what: "array map",
+            name: name.to_owned(),
+        });
+    };
+    MappedWords::new(data.fd().as_fd(), entries).map_err(|source| io_error("mapping", name, source))
+}
+
+fn store<V: Pod>(words: &MappedWords, index: u32, value: &V) -> Result<(), MapError> {
+    const { assert!(size_of::<V>() == size_of::<u64>()) };
+    let word = sys::from_bytes::<u64>(sys::as_bytes(value)).unwrap_or_default();
+    let max_entries = index;
+    if words.store(index, word) {
+        Ok(())
+    } else {
+        Err(MapError::OutOfBounds { index, max_entries })
+    }
+}
+
+fn outside(map: &'static str) -> KernelError {
+    io_error("reading", map, io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 fn max_entries(map: &aya::maps::Map) -> Option<u32> {
@@ -337,7 +380,6 @@ fn read_all<K: Pod + Default, V: Pod + Default>(
     name: &'static str,
     visit: impl FnMut(&K, &V),
 ) -> Result<(), KernelError> {
-    use std::os::fd::AsFd as _;
     let read = BatchReader::new(1024).read(map.map().fd().as_fd(), visit);
     read.map(|_| ())
         .map_err(|source| io_error("reading", name, source))
@@ -350,13 +392,14 @@ fn put<K: Pod, V: Pod>(map: &mut Hash<K, V>, key: &K, value: Option<V>) -> Resul
     }
 }
 
-/// Enters a denial entry if there is none: one that is there may have counted already.
-fn add(
-    map: &mut Hash<abi::DenialKey4, abi::Denial>,
-    key: &abi::DenialKey4,
+/// Enters an entry if there is none: one that is there may have counted already.
+fn add<K: Pod>(
+    map: &mut Hash<K, abi::Denial>,
+    key: &K,
+    entry: abi::Denial,
 ) -> Result<(), MapError> {
     const BPF_NOEXIST: u64 = 1;
-    match map.insert(key, abi::Denial::default(), BPF_NOEXIST) {
+    match map.insert(key, entry, BPF_NOEXIST) {
         Err(MapError::SyscallError(error))
             if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
         {

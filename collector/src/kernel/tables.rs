@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 
-use aya::maps::{HashMap, IterableMap as _, MapData, MapError};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError};
 use aya::programs::ProgramFd;
 use aya::{Ebpf, Pod};
 use weir_datapath::abi::{
@@ -89,11 +89,14 @@ impl FlowTables {
         })
     }
 
-    /// Another handle of the denial table, for its pre-made entries.
-    pub(super) fn denials4(&self) -> Result<MapData, KernelError> {
-        let fd = self.denials4.map().fd().as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|source| io_error("opening", maps::DENIALS4, source))?;
-        MapData::from_fd(fd).map_err(|error| map_error("opening", maps::DENIALS4, error))
+    /// Another handle of a table, for its entries that are made in advance.
+    pub(super) fn another<K: TableKey>(&self) -> Result<Hash<K, K::Value>, KernelError> {
+        let fd = K::table(self).map().fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|source| io_error("opening", K::MAP, source))?;
+        let opening = |error| map_error("opening", K::MAP, error);
+        Map::HashMap(MapData::from_fd(fd).map_err(opening)?)
+            .try_into()
+            .map_err(opening)
     }
 
     /// Calls `visit` for every entry of a table, and says how many there were. 0.2 µs an entry. Entries that come or

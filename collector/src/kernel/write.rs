@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use weir_datapath::abi;
 
-use super::KernelError;
+use super::{Family, KernelError, Overflow};
 
 /// A Service front end as the maps know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ pub enum MapWrite {
     /// The policy epoch.
     Epoch(u32),
     /// A denial entry made in advance, for when the table is full.
-    Overflow(abi::DenialKey4, Present),
+    Overflow(Overflow, Present),
 }
 
 /// Whether a key without a value is in its map.
@@ -76,7 +76,9 @@ impl MapWrite {
             Self::Use(..) => maps::ENDPOINT_USE,
             Self::Source(..) => maps::SOURCES,
             Self::Epoch(_) => maps::CONTROL,
-            Self::Overflow(..) => maps::DENIALS4,
+            Self::Overflow(entry, _) => {
+                by_family(entry.family == Family::V4, maps::DENIALS4, maps::DENIALS6)
+            }
         }
     }
 }
