@@ -6,6 +6,35 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+macro_rules! names {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        $vis enum $name { $($(#[$doc])* #[serde(rename = $text)] $variant),* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable name, as in output, metrics and columns.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// The one with this name.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
 /// Nanoseconds since the Unix epoch.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
@@ -93,71 +122,42 @@ pub struct Record {
     pub ethertype: Option<u16>,
 }
 
-/// What a record says about its flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecordKind {
-    /// It began; carries the verdict.
-    Started,
-    /// Counts so far.
-    Updated,
-    /// A policy change changed the verdict.
-    Rejudged,
-    /// It is over; the counts are final.
-    Ended,
-    /// Refused attempts: first the first packet, then counts.
-    Denial,
+names! {
+    /// What a record says about its flow.
+    pub enum RecordKind {
+        /// It began; carries the verdict.
+        Started = "started",
+        /// Counts so far.
+        Updated = "updated",
+        /// A policy change changed the verdict.
+        Rejudged = "rejudged",
+        /// It is over; the counts are final.
+        Ended = "ended",
+        /// Refused attempts: first the first packet, then counts.
+        Denial = "denial",
+    }
 }
 
-/// Direction as the pod sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Towards the pod.
-    Ingress,
-    /// From the pod.
-    Egress,
+names! {
+    /// Direction as the pod sees it.
+    pub enum Direction {
+        /// Towards the pod.
+        Ingress = "ingress",
+        /// From the pod.
+        Egress = "egress",
+    }
 }
 
-/// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Passed.
-    Forwarded,
-    /// Dropped.
-    Dropped,
-    /// Passed in audit mode, although the policies deny it.
-    Audit,
-}
-
-macro_rules! names {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        $vis enum $name { $($(#[$doc])* #[serde(rename = $text)] $variant),* }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The stable name, as in output, metrics and columns.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-
-            /// The one with this name.
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)* _ => None }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
+names! {
+    /// What was done.
+    pub enum Verdict {
+        /// Passed.
+        Forwarded = "forwarded",
+        /// Dropped.
+        Dropped = "dropped",
+        /// Passed in audit mode, although the policies deny it.
+        Audit = "audit",
+    }
 }
 
 names! {
