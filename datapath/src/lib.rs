@@ -6,3 +6,12 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod abi;
+pub mod address;
+pub mod headers;
+pub mod icmp;
+pub mod ipv4;
+pub mod ipv6;
+pub mod packet;
+pub mod ports;
+pub mod state;
+pub mod transport;

@@ -68,7 +68,8 @@ pub struct Event {
     pub egress: super::Tally,
     /// Allowed packets to the pod.
     pub ingress: super::Tally,
-    /// `Denied`: the packet's own count. `Reused`: extra segments of the old flow, both ways.
+    /// `Denied`: the packet's own count: packets (1) and bytes; the entry's totals stand in the tally of its direction.
+    /// Others: wire segments beyond one a packet in the entry, from and to the pod.
     pub extra: [u64; 2],
 }
 

@@ -50,7 +50,7 @@ pub struct Tally {
     pub bytes: u64,
 }
 
-/// One flow. The first cache line is what an established packet touches. 192 bytes.
+/// One flow. The first cache line is what an established packet touches. 224 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -92,6 +92,10 @@ pub struct Flow {
     pub base_ingress: Tally,
     /// `egress_extra_segments`, `ingress_extra_segments` when this incarnation began.
     pub base_segments: [u64; 2],
+    /// `egress_dropped` when this incarnation began.
+    pub base_egress_dropped: Tally,
+    /// `ingress_dropped` when this incarnation began.
+    pub base_ingress_dropped: Tally,
     /// Number of this incarnation of the tuple, from 0.
     pub incarnation: u32,
     /// [`super::Reason`] of the verdict in the low byte; the rest zero.
@@ -124,6 +128,8 @@ pub mod flow_state {
     pub const SOURCE_NAT_SUSPECTED: u32 = 1 << 9;
     /// The remote address was a Service front end.
     pub const SERVICE: u32 = 1 << 10;
+    /// The first packet came from a socket of the node itself (`ingress_ifindex` 0): a re-check needs to know.
+    pub const LOCAL_ORIGIN: u32 = 1 << 11;
 }
 
 /// Refused attempts of one kind over IPv4, without the ephemeral port. 20 bytes.
@@ -218,7 +224,7 @@ pub struct FragmentKey6 {
     pub destination: [u8; 16],
     /// The fragment header's identification.
     pub identification: u32,
-    /// As in [`FragmentKey4`].
+    /// As in [`FragmentKey4`], with protocol 0: only the first fragment knows it (RFC 8200 §4.5).
     pub endpoint_protocol: u32,
 }
 
@@ -230,10 +236,10 @@ pub struct Fragment {
     pub source_port: u16,
     /// Destination port.
     pub destination_port: u16,
-    /// Zero.
-    pub reserved: u32,
-    /// Jiffies when it was seen: later fragments follow for 30 s (RFC 791, RFC 8200 allow 60).
-    pub seen: u64,
+    /// IP protocol.
+    pub protocol: u32,
+    /// CLOCK_MONOTONIC_COARSE when it was seen, ns: later fragments follow for 30 s (RFC 791, RFC 8200 allow 60).
+    pub seen_ns: u64,
 }
 
 /// Packets that no flow or denial entry counts, by why.
@@ -266,7 +272,7 @@ border! {
     FlowKey4 = 16,
     FlowKey6 = 40,
     Tally = 16,
-    Flow = 192,
+    Flow = 224,
     DenialKey4 = 20,
     DenialKey6 = 44,
     Denial = 72,

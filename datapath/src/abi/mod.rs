@@ -8,6 +8,7 @@ mod event;
 mod flow;
 mod policy;
 mod reason;
+pub mod retire;
 
 pub use endpoint::*;
 pub use event::*;

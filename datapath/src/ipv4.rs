@@ -1,0 +1,88 @@
+//! IPv4 (RFC 791).
+
+use crate::abi::Reason;
+use crate::address::Address4;
+use crate::headers::Ipv4;
+use crate::packet::{Fragmentation, NETWORK, Packet, Parsed, Result};
+use crate::transport;
+
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET_MASK: u16 = 0x1fff;
+const HEADER: usize = size_of::<Ipv4>();
+
+/// Reads the IPv4 packet in a frame, options and fragments included, up to its transport header.
+#[inline(always)]
+pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Parsed<Address4>> {
+    let ip = packet.read::<Ipv4>(NETWORK).ok_or(Reason::ShortHeader)?;
+    let header = usize::from(ip.version_ihl & 0xf) * 4;
+    if ip.version_ihl >> 4 != 4 || header < HEADER {
+        return Err(Reason::MalformedHeader);
+    }
+    let end = end(packet, u16::from_be(ip.total_length)) as usize;
+    if end < NETWORK + header || end > packet.length() {
+        return Err(Reason::MalformedHeader);
+    }
+    let bits = u16::from_be(ip.fragment);
+    let offset = bits & OFFSET_MASK;
+    let fragment = match (offset, bits & MORE_FRAGMENTS) {
+        (0, 0) => Fragmentation::Whole,
+        (0, _) => Fragmentation::First,
+        _ => Fragmentation::Later,
+    };
+    let mut parsed = Parsed {
+        source: Address4(ip.source),
+        destination: Address4(ip.destination),
+        identification: u32::from(ip.identification),
+        end: end as u32,
+        transport: (NETWORK + header) as u16,
+        source_port: 0,
+        destination_port: 0,
+        protocol: ip.protocol,
+        hop_limit: ip.ttl,
+        tcp_flags: 0,
+        fragment,
+    };
+    transport::parse(
+        packet,
+        NETWORK + header,
+        offset,
+        transport::Icmp::V4,
+        &mut parsed,
+    )?;
+    Ok(parsed)
+}
+
+/// Where the IP packet ends. Total length 0 is a GSO packet of more than 64 KiB ("BIG TCP"): it ends with the frame.
+#[inline(always)]
+fn end<P: Packet + ?Sized>(packet: &P, total_length: u16) -> u32 {
+    match total_length {
+        0 if packet.length() > usize::from(u16::MAX) => packet.length() as u32,
+        length => NETWORK as u32 + u32::from(length),
+    }
+}
+
+/// The tuple of the packet that an ICMP error quotes at `at`. Its total length is not checked: a quotation is cut off.
+/// `None` if it is too short, malformed or a later fragment.
+#[inline(always)]
+pub fn parse_quoted<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<Parsed<Address4>> {
+    let ip = packet.read::<Ipv4>(at)?;
+    let header = usize::from(ip.version_ihl & 0xf) * 4;
+    if ip.version_ihl >> 4 != 4 || header < HEADER || u16::from_be(ip.fragment) & OFFSET_MASK != 0 {
+        return None;
+    }
+    let mut parsed = Parsed {
+        source: Address4(ip.source),
+        destination: Address4(ip.destination),
+        identification: 0,
+        end: 0,
+        transport: (at + header) as u16,
+        source_port: 0,
+        destination_port: 0,
+        protocol: ip.protocol,
+        hop_limit: ip.ttl,
+        tcp_flags: 0,
+        fragment: Fragmentation::Whole,
+    };
+    transport::parse_quoted(packet, at + header, transport::Icmp::V4, &mut parsed)?;
+    Some(parsed)
+}
