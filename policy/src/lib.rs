@@ -1,1 +1,5 @@
-//! Weir: policy.
+//! Cluster model and policies → verdict tables; explain, lint, tests of policies. Pure: no I/O, no async, and nothing
+//! of the kernel.
+
+pub mod model;
+pub mod tables;

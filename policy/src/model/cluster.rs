@@ -1,0 +1,130 @@
+//! All objects of a cluster that Weir reads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{EndpointSlice, Name, Namespace, NetworkPolicy, Node, Pod, Service};
+
+/// A cluster. Objects are shared: a clone costs the maps only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// By name.
+    pub namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
+    /// By name.
+    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// By namespace and name.
+    pub pods: BTreeMap<Name, Arc<Pod>>,
+    /// By namespace and name.
+    pub services: BTreeMap<Name, Arc<Service>>,
+    /// By namespace and name.
+    pub endpoint_slices: BTreeMap<Name, Arc<EndpointSlice>>,
+    /// By namespace and name: the order in which rules are named.
+    pub policies: BTreeMap<Name, Arc<NetworkPolicy>>,
+}
+
+/// One object of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// A namespace.
+    Namespace(Arc<Namespace>),
+    /// A node.
+    Node(Arc<Node>),
+    /// A pod.
+    Pod(Arc<Pod>),
+    /// A Service.
+    Service(Arc<Service>),
+    /// An EndpointSlice.
+    EndpointSlice(Arc<EndpointSlice>),
+    /// A NetworkPolicy.
+    NetworkPolicy(Arc<NetworkPolicy>),
+}
+
+/// The kinds of [`Object`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Namespace.
+    Namespace,
+    /// Node.
+    Node,
+    /// Pod.
+    Pod,
+    /// Service.
+    Service,
+    /// EndpointSlice.
+    EndpointSlice,
+    /// NetworkPolicy.
+    NetworkPolicy,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::NetworkPolicy(_) => Kind::NetworkPolicy,
+        }
+    }
+
+    /// Its name; cluster-scoped objects have an empty namespace.
+    pub fn name(&self) -> Name {
+        match self {
+            Self::Namespace(object) => Name::new("", object.name.clone()),
+            Self::Node(object) => Name::new("", object.name.clone()),
+            Self::Pod(object) => object.name.clone(),
+            Self::Service(object) => object.name.clone(),
+            Self::EndpointSlice(object) => object.name.clone(),
+            Self::NetworkPolicy(object) => object.name.clone(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Adds or replaces an object.
+    pub fn upsert(&mut self, object: Object) {
+        match object {
+            Object::Namespace(object) => drop(self.namespaces.insert(object.name.clone(), object)),
+            Object::Node(object) => drop(self.nodes.insert(object.name.clone(), object)),
+            Object::Pod(object) => drop(self.pods.insert(object.name.clone(), object)),
+            Object::Service(object) => drop(self.services.insert(object.name.clone(), object)),
+            Object::EndpointSlice(object) => {
+                drop(self.endpoint_slices.insert(object.name.clone(), object))
+            }
+            Object::NetworkPolicy(object) => {
+                drop(self.policies.insert(object.name.clone(), object))
+            }
+        }
+    }
+
+    /// Removes an object if it is there.
+    pub fn remove(&mut self, kind: Kind, name: &Name) {
+        match kind {
+            Kind::Namespace => drop(self.namespaces.remove(&name.name)),
+            Kind::Node => drop(self.nodes.remove(&name.name)),
+            Kind::Pod => drop(self.pods.remove(name)),
+            Kind::Service => drop(self.services.remove(name)),
+            Kind::EndpointSlice => drop(self.endpoint_slices.remove(name)),
+            Kind::NetworkPolicy => drop(self.policies.remove(name)),
+        }
+    }
+}
+
+impl FromIterator<Object> for Cluster {
+    fn from_iter<I: IntoIterator<Item = Object>>(objects: I) -> Self {
+        let mut cluster = Self::default();
+        objects
+            .into_iter()
+            .for_each(|object| cluster.upsert(object));
+        cluster
+    }
+}
