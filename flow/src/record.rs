@@ -322,6 +322,17 @@ pub struct PolicyRef {
     pub name: Arc<str>,
 }
 
+impl std::fmt::Display for PolicyRef {
+    /// `NetworkPolicy shop/db`; without the slash if the policy has no namespace.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
 /// The rule a verdict names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rule {
