@@ -1,9 +1,13 @@
 //! The node agent: kernel programs and maps, who is who, records, and where they go.
 
+pub mod apply;
 pub mod assemble;
+pub mod config;
+pub mod endpoints;
 pub mod export;
 pub mod kernel;
 pub mod names;
 pub mod recent;
 pub mod source;
+pub mod state;
 pub mod telemetry;
