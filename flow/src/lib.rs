@@ -1,6 +1,7 @@
 //! The flow record, and every form it takes: filters, Arrow columns, Hubble's protobuf, text.
 
 pub mod columns;
+pub mod filter;
 pub mod hubble;
 mod record;
 #[cfg(any(test, feature = "samples"))]

@@ -16,7 +16,7 @@ use arrow_ipc::writer::{
     DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
     write_message,
 };
-use arrow_ipc::{CompressionType, MessageHeader, MetadataVersion};
+use arrow_ipc::{MessageHeader, MetadataVersion};
 use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
 
@@ -29,6 +29,9 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 const PREFIX: usize = 8;
 /// Messages and buffers are padded to this; 64 would double the size of a small batch.
 const ALIGNMENT: usize = 8;
+
+/// The largest frame that is read.
+pub const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// Writes and reads frames. Keep one: its buffers are reused.
 pub struct Codec {
@@ -58,7 +61,6 @@ impl Codec {
     /// A codec for the columns of this build.
     pub fn new() -> Result<Self, ColumnsError> {
         let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)
-            .and_then(|options| options.try_with_compression(Some(CompressionType::LZ4_FRAME)))
             .map_err(ColumnsError::Build)?;
         let message = IpcDataGenerator {}
             .schema_to_bytes_with_dictionary_tracker(
@@ -174,6 +176,31 @@ impl Codec {
             offset = next;
         }
         Err(bad(frame, offset, "no record batch"))
+    }
+
+    /// A frame for a file: compressed, about a tenth of its size.
+    pub fn pack(frame: &[u8]) -> Vec<u8> {
+        lz4_flex::compress_prepend_size(frame)
+    }
+
+    /// The frame that [`Codec::pack`] packed.
+    ///
+    /// # Errors
+    /// It is damaged, or states a size above [`MAX_FRAME_BYTES`].
+    pub fn unpack(packed: &[u8]) -> Result<Bytes, ColumnsError> {
+        let bad = |what: &str| ColumnsError::Frame {
+            length: packed.len(),
+            offset: 0,
+            what: what.to_owned(),
+        };
+        let (size, data) =
+            lz4_flex::block::uncompressed_size(packed).map_err(|error| bad(&error.to_string()))?;
+        if size > MAX_FRAME_BYTES {
+            return Err(bad(&format!("states a size of {size} bytes")));
+        }
+        lz4_flex::decompress(data, size)
+            .map(Bytes::from)
+            .map_err(|error| bad(&error.to_string()))
     }
 
     /// The messages of a frame, without copying it.

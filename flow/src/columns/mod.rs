@@ -15,6 +15,6 @@ mod texts;
 
 pub use build::{BatchBuilder, Room, to_batch};
 pub use error::ColumnsError;
-pub use frame::{Codec, Message};
+pub use frame::{Codec, MAX_FRAME_BYTES, Message};
 pub use read::Rows;
 pub use schema::{COLUMNS, Column, ColumnKind, DOC_KEY, SCHEMA_VERSION, VERSION_KEY, schema};

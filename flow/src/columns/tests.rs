@@ -14,7 +14,8 @@ proptest! {
         let batch = to_batch(&items).unwrap();
         prop_assert_eq!(&Rows::new(&batch).unwrap().items().unwrap(), &items);
         let mut codec = Codec::new().unwrap();
-        let frame = Bytes::from(codec.encode(&batch).unwrap());
+        let frame = codec.encode(&batch).unwrap();
+        let frame = Codec::unpack(&Codec::pack(&frame)).unwrap();
         let read = codec.decode(&frame).unwrap();
         prop_assert_eq!(&Rows::new(&read).unwrap().items().unwrap(), &items);
     }
@@ -81,6 +82,15 @@ fn a_schema_with_a_frame_is_a_stream_for_any_arrow_reader() {
     let batch = reader.next().unwrap().unwrap();
     let items: Vec<Item> = Rows::new(&batch).unwrap().items().unwrap();
     assert_eq!(items, [item]);
+}
+
+#[test]
+fn a_packed_frame_that_states_a_huge_size_is_refused_before_any_allocation() {
+    let mut packed = Codec::pack(b"frame");
+    packed[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let error = Codec::unpack(&packed).unwrap_err();
+    assert!(error.to_string().contains("4294967295"), "{error}");
+    assert!(Codec::unpack(&[]).is_err());
 }
 
 #[test]
