@@ -5,6 +5,7 @@
 
 mod build;
 mod error;
+mod facts;
 mod frame;
 mod read;
 mod schema;
@@ -15,6 +16,7 @@ mod texts;
 
 pub use build::{BatchBuilder, Room, to_batch};
 pub use error::ColumnsError;
+pub use facts::Facts;
 pub use frame::{Codec, MAX_FRAME_BYTES, Message};
 pub use read::Rows;
 pub use schema::{COLUMNS, Column, ColumnKind, DOC_KEY, SCHEMA_VERSION, VERSION_KEY, schema};

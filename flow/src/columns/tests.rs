@@ -107,3 +107,16 @@ fn every_column_is_documented_and_named_once() {
     assert_eq!(names.len(), COLUMNS.len());
     assert!(COLUMNS.iter().all(|column| !column.doc.is_empty()));
 }
+
+#[test]
+fn facts_tell_rows_times_losses_and_namespaces() {
+    let facts = Facts::of(&to_batch(&samples::items()).unwrap()).unwrap();
+    assert_eq!(
+        (facts.rows, facts.lost_records, facts.lost_packets),
+        (5, 17, 0)
+    );
+    assert_eq!((facts.oldest, facts.newest), (samples::TIME, samples::TIME));
+    let namespaces: Vec<_> = facts.namespaces.iter().map(String::as_str).collect();
+    assert_eq!(namespaces, ["kube-system", "shop"]);
+    assert_eq!(Facts::of(&to_batch([]).unwrap()).unwrap(), Facts::default());
+}

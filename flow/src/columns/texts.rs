@@ -60,6 +60,11 @@ impl<'a> Texts<'a> {
         })
     }
 
+    /// The texts that occur.
+    pub(super) fn values(&self) -> &[Arc<str>] {
+        &self.values
+    }
+
     /// The row's dictionary key; -1 for null.
     pub(super) fn key(&self, row: usize) -> i32 {
         if self.keys.is_null(row) {

@@ -201,10 +201,10 @@ fn endpoint(side: &Side<'_>) -> flow::Endpoint {
     });
     flow::Endpoint {
         identity: endpoint.identity,
-        cluster_name: in_cluster.then(|| CLUSTER.to_owned()).unwrap_or_default(),
+        cluster_name: if in_cluster { CLUSTER } else { "" }.to_owned(),
         namespace: endpoint.namespace.to_string(),
         labels: labels(endpoint).map(|label| label.to_string()).collect(),
-        pod_name: pod.then(|| endpoint.name.to_string()).unwrap_or_default(),
+        pod_name: if pod { &endpoint.name } else { "" }.to_owned(),
         workloads: workloads.collect(),
         ..flow::Endpoint::default()
     }

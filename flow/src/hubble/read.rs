@@ -59,12 +59,6 @@ pub fn from_flow(flow: &Flow) -> Result<Record, ReadError> {
         Direction::Egress => (source, destination),
         Direction::Ingress => (destination, source),
     };
-    let counts = Counts {
-        egress: tally(extension.egress),
-        ingress: tally(extension.ingress),
-        egress_dropped: tally(extension.egress_dropped),
-        ingress_dropped: tally(extension.ingress_dropped),
-    };
     let id = extension.id.unwrap_or_default();
     let end = extension.end.as_str();
     let miss = extension.nearest_miss.as_str();
@@ -96,7 +90,7 @@ pub fn from_flow(flow: &Flow) -> Result<Record, ReadError> {
         nearest_miss: (!miss.is_empty()).then(|| miss.into()),
         revision: extension.revision,
         mode: field("mode", &extension.mode, Mode::parse)?,
-        counts,
+        counts: counts(&extension),
         tcp_flags: TcpFlags {
             egress: number("tcp_flags_egress", extension.tcp_flags_egress)?,
             ingress: number("tcp_flags_ingress", extension.tcp_flags_ingress)?,
@@ -262,6 +256,15 @@ fn service(service: &v1::ServiceRef) -> Arc<ServiceRef> {
         namespace: service.namespace.as_str().into(),
         name: service.name.as_str().into(),
     })
+}
+
+fn counts(extension: &v1::FlowExtension) -> Counts {
+    Counts {
+        egress: tally(extension.egress),
+        ingress: tally(extension.ingress),
+        egress_dropped: tally(extension.egress_dropped),
+        ingress_dropped: tally(extension.ingress_dropped),
+    }
 }
 
 fn tally(tally: Option<v1::Tally>) -> Tally {
