@@ -146,3 +146,45 @@ fn interface_counters_count_each_frame_once() {
     assert!((100..130).contains(&(after.rx_packets - before.rx_packets)));
     assert!(node.netns.counters("none").is_err());
 }
+
+#[test]
+fn a_capture_that_overflows_says_how_many_frames_it_missed() {
+    let Some(cluster) = common::cluster(&ClusterSpec::uniform(Topology::Ptp, 1, 2)) else {
+        return;
+    };
+    let a = cluster.pod("default", "pod-1-1").unwrap();
+    let node = cluster.node("node-1").unwrap();
+    let mut capture = Capture::start(&node.netns, &a.host_interface).unwrap();
+    let sender = FrameSender::open(&a.netns, "eth0").unwrap();
+    let transport = Transport::Other {
+        protocol: 253,
+        bytes: vec![0; 1000],
+    };
+    // To the pod itself: the node has nowhere to forward it but back, where nobody listens.
+    let frame = v4(a.addresses, a, a, transport).frame();
+    let mut sent = 0;
+    let mut send = |count: u64| {
+        for _ in 0..count {
+            sender.send(&frame).unwrap();
+        }
+        sent += count;
+        sent
+    };
+    send(60_000);
+    let ours = |frames: &[CapturedFrame]| {
+        let arrived =
+            |seen: &&CapturedFrame| seen.direction == Direction::In && seen.bytes == frame;
+        frames.iter().filter(arrived).count() as u64
+    };
+    capture.frames().unwrap();
+    // One more frame, now that there is room again, tells how many the kernel dropped before it.
+    let sent = send(1);
+    let kept = ours(capture.frames().unwrap());
+    let all = capture.frames().unwrap().len() as u64;
+    let missed = capture.missed();
+    assert!(missed > 0 && kept < sent);
+    assert!(
+        kept + missed >= sent,
+        "{kept} kept, {missed} missed, {sent} sent, {all} seen"
+    );
+}

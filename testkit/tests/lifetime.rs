@@ -1,5 +1,7 @@
 //! What a cluster leaves behind: nothing, however its owner ends.
 
+#![expect(clippy::unwrap_used, reason = "what tests share is test code too")]
+
 mod common;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Everybody reaches everybody, in both topologies and both families.
 
+#![expect(clippy::unwrap_used, reason = "what tests share is test code too")]
+
 mod common;
 
 use std::{net::SocketAddr, time::Duration};

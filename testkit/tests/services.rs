@@ -1,11 +1,17 @@
 //! Services, translated by nftables as kube-proxy does.
 
+#![expect(clippy::unwrap_used, reason = "what tests share is test code too")]
+
 mod common;
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use weir_testkit::{
-    Cluster, ClusterSpec, Dial, Family, Hairpin, NetNs, NodeSpec, Outcome, PodSpec, Protocol,
+    Cluster, ClusterSpec, Dial, Family, Hairpin, NetNs, NodeSpec, Outcome, Pod, PodSpec, Protocol,
     ServicePort, ServiceSpec, TcpServer, Topology, UdpServer,
 };
 
@@ -48,74 +54,83 @@ fn connect(from: &NetNs, to: IpAddr, port: u16) -> Outcome {
     Dial::to((to, port)).timeout(PATIENCE).tcp(from).unwrap()
 }
 
+fn pod<'a>(cluster: &'a Cluster, name: &str) -> &'a Pod {
+    cluster.pod("shop", name).unwrap()
+}
+
 fn assert_services_work(cluster: &Cluster) {
-    let pod = |name| cluster.pod("shop", name).unwrap();
-    let client = &pod("client").netns;
-    let servers = ["web-1", "web-2"].map(|name| TcpServer::start(&pod(name).netns, 8080).unwrap());
-    let _udp = ["web-1", "web-2"].map(|name| UdpServer::start(&pod(name).netns, 7007).unwrap());
-    let web = cluster.service("shop", "web").unwrap().addresses;
-    let empty = cluster.service("shop", "empty").unwrap().addresses;
-    let node = cluster.node("a").unwrap();
+    let servers =
+        ["web-1", "web-2"].map(|name| TcpServer::start(&pod(cluster, name).netns, 8080).unwrap());
+    let _udp =
+        ["web-1", "web-2"].map(|name| UdpServer::start(&pod(cluster, name).netns, 7007).unwrap());
     for family in Family::BOTH {
-        let udp = Dial::to((web.of(family), 7)).timeout(PATIENCE);
-        // 40 random choices miss one of two backends once in 2^39 times.
-        for _ in 0..40 {
-            assert_eq!(connect(client, web.of(family), 80), Outcome::Connected);
-            assert_eq!(udp.udp(client).unwrap(), Outcome::Connected);
-        }
-        assert_eq!(
-            connect(client, empty.of(family), 80),
-            Outcome::Refused,
-            "no backend"
-        );
-        assert_eq!(
-            connect(&node.netns, web.of(family), 80),
-            Outcome::Connected,
-            "from the node itself"
-        );
-        for _ in 0..10 {
-            assert_eq!(
-                connect(client, node.addresses.of(family), NODE_PORT),
-                Outcome::Connected,
-                "node port"
-            );
-            let outside = &cluster.external().netns;
-            assert_eq!(
-                connect(outside, node.addresses.of(family), NODE_PORT),
-                Outcome::Connected,
-                "from outside"
-            );
-        }
+        assert_cluster_ips_answer(cluster, family);
+        assert_node_ports_answer(cluster, family);
     }
-    let peers: Vec<BTreeSet<IpAddr>> = servers
-        .iter()
-        .map(|server| server.peers().iter().map(|peer| peer.ip()).collect())
-        .collect();
+    let peers = servers.map(|server| {
+        server
+            .peers()
+            .iter()
+            .map(SocketAddr::ip)
+            .collect::<BTreeSet<_>>()
+    });
     for peers in &peers {
+        let seen = |address: &IpAddr| peers.contains(address);
         assert!(
-            pod("client")
-                .addresses
-                .both()
-                .iter()
-                .all(|address| peers.contains(address)),
-            "both chosen: {peers:?}"
+            pod(cluster, "client").addresses.both().iter().all(seen),
+            "both backends chosen: {peers:?}"
         );
         assert!(
-            cluster
-                .external()
-                .addresses
-                .both()
-                .iter()
-                .all(|outside| !peers.contains(outside)),
-            "{peers:?}"
+            !cluster.external().addresses.both().iter().any(seen),
+            "masqueraded: {peers:?}"
         );
     }
-    let node_addresses = node.addresses.both();
+    let node = cluster.node("a").unwrap().addresses;
     assert!(
-        node_addresses.iter().all(|node| peers[1].contains(node)),
+        node.both().iter().all(|address| peers[1].contains(address)),
         "masqueraded: {:?}",
         peers[1]
     );
+}
+
+fn assert_cluster_ips_answer(cluster: &Cluster, family: Family) {
+    let client = &pod(cluster, "client").netns;
+    let service = |name| cluster.service("shop", name).unwrap().addresses.of(family);
+    let udp = Dial::to((service("web"), 7)).timeout(PATIENCE);
+    // 40 random choices miss one of two backends once in 2^39 times.
+    for _ in 0..40 {
+        assert_eq!(connect(client, service("web"), 80), Outcome::Connected);
+        assert_eq!(udp.udp(client).unwrap(), Outcome::Connected);
+    }
+    assert_eq!(
+        connect(client, service("empty"), 80),
+        Outcome::Refused,
+        "no backend"
+    );
+    let node = &cluster.node("a").unwrap().netns;
+    assert_eq!(
+        connect(node, service("web"), 80),
+        Outcome::Connected,
+        "from the node itself"
+    );
+}
+
+fn assert_node_ports_answer(cluster: &Cluster, family: Family) {
+    let client = &pod(cluster, "client").netns;
+    let outside = &cluster.external().netns;
+    let node = cluster.node("a").unwrap().addresses.of(family);
+    for _ in 0..40 {
+        assert_eq!(
+            connect(client, node, NODE_PORT),
+            Outcome::Connected,
+            "from a pod"
+        );
+        assert_eq!(
+            connect(outside, node, NODE_PORT),
+            Outcome::Connected,
+            "from outside"
+        );
+    }
 }
 
 #[test]

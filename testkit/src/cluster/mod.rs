@@ -159,7 +159,7 @@ impl Cluster {
     /// Adds pods to a node of the standing cluster; Services that select them take them as backends.
     ///
     /// # Errors
-    /// As [`Cluster::create`]; the pods that were made until then stay.
+    /// As [`Cluster::create`]; what was half made is removed with the cluster.
     pub fn add_pods(&mut self, node: &str, specs: &[PodSpec]) -> Result<(), Error> {
         for spec in specs {
             spec.validate()?;

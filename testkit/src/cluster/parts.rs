@@ -1,10 +1,6 @@
 //! The parts of a standing cluster.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use super::{MacAddr, MacOf, plan};
 use crate::{
@@ -214,11 +210,7 @@ impl Addresses {
     }
 }
 
-impl From<(Ipv4Addr, Ipv6Addr)> for Addresses {
-    fn from((v4, v6): (Ipv4Addr, Ipv6Addr)) -> Self {
-        Self { v4, v6 }
-    }
-}
+// === impl Family ===
 
 impl Family {
     /// Both families.

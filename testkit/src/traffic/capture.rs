@@ -1,6 +1,7 @@
 //! What really passed an interface, as a packet socket sees it.
 
 use std::{
+    io::IoSliceMut,
     net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd, OwnedFd},
     thread,
@@ -9,12 +10,12 @@ use std::{
 
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use nix::{
+    cmsg_space,
     errno::Errno,
     sys::socket::{
-        LinkAddr, recvfrom, setsockopt,
-        sockopt::{RcvBufForce, ReceiveTimeout},
+        ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, setsockopt,
+        sockopt::{RcvBufForce, RxqOvfl},
     },
-    sys::time::{TimeVal, TimeValLike},
 };
 
 use super::link::packet_socket;
@@ -38,7 +39,10 @@ pub struct Capture {
     place: String,
     index: usize,
     frames: Vec<CapturedFrame>,
-    missed: u64,
+    /// Not kept here.
+    missed_here: u64,
+    /// Not kept by the kernel, as the latest frame told.
+    missed_there: u64,
     buffer: Vec<u8>,
 }
 
@@ -82,14 +86,15 @@ impl Capture {
         let (fd, address) = packet_socket(netns, interface)?;
         let place = format!("{interface} in namespace {}", netns.name());
         setsockopt(&fd, RcvBufForce, &KERNEL_BUFFER)
-            .and_then(|()| setsockopt(&fd, ReceiveTimeout, &TimeVal::microseconds(1)))
+            .and_then(|()| setsockopt(&fd, RxqOvfl, &1))
             .map_err(Error::io("prepare the capture on", &place))?;
         Ok(Self {
             fd,
             place,
             index: address.ifindex(),
             frames: Vec::new(),
-            missed: 0,
+            missed_here: 0,
+            missed_there: 0,
             buffer: vec![0; 256 * 1024],
         })
     }
@@ -103,9 +108,9 @@ impl Capture {
         Ok(&self.frames)
     }
 
-    /// How many frames were not kept for want of room.
+    /// How many frames were not kept for want of room, here or in the kernel before the latest frame.
     pub fn missed(&self) -> u64 {
-        self.missed
+        self.missed_here + self.missed_there
     }
 
     /// All openings of TCP connections that have passed until now, oldest first.
@@ -155,19 +160,34 @@ impl Capture {
     }
 
     fn drain(&mut self) -> Result<(), Error> {
+        let failed = || Error::io("capture from", &self.place);
+        let mut control = cmsg_space!(u32);
         loop {
-            let (length, from) = match recvfrom::<LinkAddr>(self.fd.as_raw_fd(), &mut self.buffer) {
-                Ok(received) => received,
+            let mut parts = [IoSliceMut::new(&mut self.buffer)];
+            let received = recvmsg::<LinkAddr>(
+                self.fd.as_raw_fd(),
+                &mut parts,
+                Some(&mut control),
+                MsgFlags::MSG_DONTWAIT,
+            );
+            let message = match received {
+                Ok(message) => message,
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(Error::io("capture from", &self.place)(errno)),
+                Err(errno) => return Err(failed()(errno)),
             };
+            for control in message.cmsgs().map_err(failed())? {
+                if let ControlMessageOwned::RxqOvfl(dropped) = control {
+                    self.missed_there = dropped.into();
+                }
+            }
+            let (length, from) = (message.bytes, message.address);
             // Between its making and its binding the socket hears every interface of the namespace.
             let Some(from) = from.filter(|from| from.ifindex() == self.index) else {
                 continue;
             };
             if self.frames.len() == FRAMES_KEPT {
-                self.missed += 1;
+                self.missed_here += 1;
                 continue;
             }
             let direction = match from.pkttype() {
