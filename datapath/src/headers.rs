@@ -1,16 +1,16 @@
 //! Headers as they stand on the wire; integers in network byte order.
 
 use crate::address::Address6;
-use crate::packet::Plain;
 
 macro_rules! plain {
     ($($t:ty = $size:literal),* $(,)?) => {$(
         const _: () = assert!(size_of::<$t>() == $size);
         // SAFETY: `#[repr(C)]` integers that sum to the asserted size: no padding, any bytes are valid.
         #[expect(unsafe_code, reason = "plain data read from packets")]
-        unsafe impl Plain for $t {}
+        unsafe impl $crate::packet::Plain for $t {}
     )*};
 }
+pub(crate) use plain;
 
 /// Ethernet II.
 #[repr(C)]

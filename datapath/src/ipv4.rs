@@ -32,7 +32,10 @@ pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Parsed<Address4>> {
     let mut parsed = Parsed {
         source: Address4(ip.source),
         destination: Address4(ip.destination),
-        identification: u32::from(ip.identification),
+        identification: match fragment {
+            Fragmentation::Whole => 0,
+            _ => u32::from(ip.identification),
+        },
         end: end as u32,
         transport: (NETWORK + header) as u16,
         source_port: 0,
@@ -50,6 +53,34 @@ pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Parsed<Address4>> {
         &mut parsed,
     )?;
     Ok(parsed)
+}
+
+/// The same for the usual packet (no options, no fragment, TCP, UDP or SCTP), with few steps; `None` for any other.
+#[inline(always)]
+pub fn parse_usual<P: Packet + ?Sized>(packet: &P) -> Option<Parsed<Address4>> {
+    let ip = packet.read::<Ipv4>(NETWORK)?;
+    let payload = usize::from(u16::from_be(ip.total_length)).wrapping_sub(HEADER);
+    if ip.version_ihl != 0x45
+        || ip.fragment & (MORE_FRAGMENTS | OFFSET_MASK).to_be() != 0
+        || payload > packet.length().wrapping_sub(NETWORK + HEADER)
+    {
+        return None;
+    }
+    let (source_port, destination_port, tcp_flags) =
+        transport::parse_usual(packet, NETWORK + HEADER, ip.protocol, payload)?;
+    Some(Parsed {
+        source: Address4(ip.source),
+        destination: Address4(ip.destination),
+        identification: 0,
+        end: (NETWORK + HEADER + payload) as u32,
+        transport: (NETWORK + HEADER) as u16,
+        source_port,
+        destination_port,
+        protocol: ip.protocol,
+        hop_limit: ip.ttl,
+        tcp_flags,
+        fragment: Fragmentation::Whole,
+    })
 }
 
 /// Where the IP packet ends. Total length 0 is a GSO packet of more than 64 KiB ("BIG TCP"): it ends with the frame.

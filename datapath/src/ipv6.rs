@@ -78,6 +78,33 @@ pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Parsed<Address6>> {
     Ok(parsed)
 }
 
+/// The same for the usual packet (no extension headers, TCP, UDP or SCTP), with few steps; `None` for any other.
+#[inline(always)]
+pub fn parse_usual<P: Packet + ?Sized>(packet: &P) -> Option<Parsed<Address6>> {
+    let ip = packet.read::<Ipv6>(NETWORK)?;
+    let payload = usize::from(u16::from_be(ip.payload_length));
+    if ip.version & 0xf000_0000_u32.to_be() != 0x6000_0000_u32.to_be()
+        || payload > packet.length().wrapping_sub(NETWORK + HEADER)
+    {
+        return None;
+    }
+    let (source_port, destination_port, tcp_flags) =
+        transport::parse_usual(packet, NETWORK + HEADER, ip.next_header, payload)?;
+    Some(Parsed {
+        source: ip.source,
+        destination: ip.destination,
+        identification: 0,
+        end: (NETWORK + HEADER + payload) as u32,
+        transport: (NETWORK + HEADER) as u16,
+        source_port,
+        destination_port,
+        protocol: ip.next_header,
+        hop_limit: ip.hop_limit,
+        tcp_flags,
+        fragment: Fragmentation::Whole,
+    })
+}
+
 /// Where the IP packet ends. Payload length 0 with more than 64 KiB is a jumbogram or "BIG TCP": it ends with the frame.
 #[inline(always)]
 fn end<P: Packet + ?Sized>(packet: &P, payload_length: u16) -> u32 {
@@ -143,7 +170,8 @@ impl Walk {
         Err(Reason::ExtensionHeaders)
     }
 
-    #[inline(always)]
+    /// Not inlined: nine copies of it would not fit the kernel's stack.
+    #[inline(never)]
     fn step<P: Packet + ?Sized>(&mut self, packet: &P) -> Result<Step> {
         if matches!(self.fragment, Fragmentation::Later) {
             return Ok(Step::Done);

@@ -54,6 +54,39 @@ pub fn parse<A, P: Packet + ?Sized>(
     read(packet, at, icmp, parsed).ok_or(Reason::ShortHeader)
 }
 
+/// Ports and flags of a whole TCP, UDP or SCTP packet whose transport part is `room` bytes long; `None` for any other.
+#[inline(always)]
+pub fn parse_usual<P: Packet + ?Sized>(
+    packet: &P,
+    at: usize,
+    protocol: u8,
+    room: usize,
+) -> Option<(u16, u16, u8)> {
+    match protocol {
+        IPPROTO_TCP if room >= TCP_HEADER => {
+            let tcp = packet.read::<headers::Tcp>(at)?;
+            Some((
+                u16::from_be(tcp.source),
+                u16::from_be(tcp.destination),
+                tcp.flags,
+            ))
+        }
+        IPPROTO_UDP if room >= UDP_HEADER => usual_ports(packet, at),
+        IPPROTO_SCTP if room >= SCTP_HEADER => usual_ports(packet, at),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn usual_ports<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<(u16, u16, u8)> {
+    let ports = packet.read::<headers::Ports>(at)?;
+    Some((
+        u16::from_be(ports.source),
+        u16::from_be(ports.destination),
+        0,
+    ))
+}
+
 /// The same for the first bytes that an ICMP error quotes: eight of them are promised (RFC 792), so TCP flags are not read.
 #[inline(always)]
 pub fn parse_quoted<A, P: Packet + ?Sized>(

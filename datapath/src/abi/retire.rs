@@ -38,8 +38,15 @@ pub struct Header {
     pub table: u8,
     /// How many keys follow.
     pub count: u8,
-    /// Slot of the endpoint in `ENDPOINTS` and `ENDPOINT_USE`.
+    /// Slot of the endpoint in `ENDPOINTS` and `ENDPOINT_USE`; one that does not exist if the endpoint is gone.
     pub slot: u16,
 }
 
 super::border! { Header = 4 }
+crate::headers::plain! {
+    Header = 4,
+    super::FlowKey4 = 16,
+    super::FlowKey6 = 40,
+    super::DenialKey4 = 20,
+    super::DenialKey6 = 44,
+}

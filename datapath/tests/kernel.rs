@@ -1,0 +1,11 @@
+//! The kernel programs themselves, as built by `cargo xtask build-ebpf`, under `BPF_PROG_TEST_RUN`: packets in, verdicts
+//! and map contents out. Needs root; skips with a reason otherwise.
+
+/// One module per topic; `harness` loads the programs, `packets` builds what they are fed. The name puts the tests into
+/// nextest's group of kernel tests.
+mod kernel {
+    mod harness;
+    mod packets;
+
+    mod flows;
+}
