@@ -16,6 +16,9 @@ const FILES: [&str; 5] = [
 ];
 const PACKAGES: [&str; 5] = [".flow", ".observer", ".peer", ".relay", ".weir.v1"];
 
+/// The generated JSON puts the members of a `oneof` last; these two are written by hand in src/json.rs.
+const OWN_JSON: [&str; 2] = [".observer.GetFlowsResponse", ".observer.ExportEvent"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");
@@ -26,11 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), &encoded)?;
     tonic_prost_build::configure()
         .compile_well_known_types(true)
-        .extern_path(".google.protobuf", "::pbjson_types")
+        .extern_path(".google.protobuf", "crate::types")
         .compile_fds(descriptors)?;
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?
         .preserve_proto_field_names()
+        .exclude(OWN_JSON)
         .build(&PACKAGES)?;
     Ok(())
 }

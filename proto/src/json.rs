@@ -1,66 +1,52 @@
-//! Hubble's JSON: protobuf's JSON mapping with the field names of the .proto files.
+//! The JSON of the two messages that Hubble prints one a line: what it is about comes first, then the node and the time.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use prost::Message;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::weir::v1::FlowExtension;
+use crate::observer::{ExportEvent, GetFlowsResponse, export_event, get_flows_response};
+use crate::types::Timestamp;
 
-/// Type URL of the message that Weir puts into `Flow.extensions`.
-pub const FLOW_EXTENSION_TYPE_URL: &str = "type.googleapis.com/weir.v1.FlowExtension";
-
-/// The JSON of a message as Hubble prints it: times end in `Z`, and an extension of Weir's is written out instead of
-/// as bytes.
-///
-/// # Errors
-/// If the message holds an enum number that has no name.
-pub fn to_json<T: Serialize>(message: &T) -> Result<Value, serde_json::Error> {
-    let mut value = serde_json::to_value(message)?;
-    polish(&mut value);
-    Ok(value)
-}
-
-fn polish(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            if let Some(extension) = flow_extension(fields) {
-                *fields = extension;
-            }
-            fields.values_mut().for_each(polish);
+impl Serialize for GetFlowsResponse {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use get_flows_response::ResponseTypes as Kind;
+        let mut map = serializer.serialize_map(None)?;
+        match &self.response_types {
+            Some(Kind::Flow(flow)) => map.serialize_entry("flow", flow)?,
+            Some(Kind::NodeStatus(status)) => map.serialize_entry("node_status", status)?,
+            Some(Kind::LostEvents(lost)) => map.serialize_entry("lost_events", lost)?,
+            None => {}
         }
-        Value::Array(items) => items.iter_mut().for_each(polish),
-        Value::String(text) => {
-            if let Some(time) = text
-                .strip_suffix("+00:00")
-                .filter(|time| time.contains('T'))
-            {
-                *text = format!("{time}Z");
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        origin(&mut map, &self.node_name, self.time)?;
+        map.end()
     }
 }
 
-/// An `Any` of ours, written out as protobuf's JSON mapping says: the message's fields beside `@type`.
-fn flow_extension(any: &Map<String, Value>) -> Option<Map<String, Value>> {
-    if any
-        .get("typeUrl")
-        .or_else(|| any.get("type_url"))?
-        .as_str()?
-        != FLOW_EXTENSION_TYPE_URL
-    {
-        return None;
+impl Serialize for ExportEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use export_event::ResponseTypes as Kind;
+        let mut map = serializer.serialize_map(None)?;
+        match &self.response_types {
+            Some(Kind::Flow(flow)) => map.serialize_entry("flow", flow)?,
+            Some(Kind::NodeStatus(status)) => map.serialize_entry("node_status", status)?,
+            Some(Kind::LostEvents(lost)) => map.serialize_entry("lost_events", lost)?,
+            Some(Kind::AgentEvent(event)) => map.serialize_entry("agent_event", event)?,
+            Some(Kind::DebugEvent(event)) => map.serialize_entry("debug_event", event)?,
+            None => {}
+        }
+        origin(&mut map, &self.node_name, self.time)?;
+        map.end()
     }
-    let bytes = STANDARD.decode(any.get("value")?.as_str()?).ok()?;
-    let extension = FlowExtension::decode(bytes.as_slice()).ok()?;
-    let Value::Object(fields) = serde_json::to_value(&extension).ok()? else {
-        return None;
-    };
-    let kind = (
-        "@type".to_owned(),
-        Value::String(FLOW_EXTENSION_TYPE_URL.to_owned()),
-    );
-    Some([kind].into_iter().chain(fields).collect())
+}
+
+fn origin<M: SerializeMap>(
+    map: &mut M,
+    node: &str,
+    time: Option<Timestamp>,
+) -> Result<(), M::Error> {
+    if !node.is_empty() {
+        map.serialize_entry("node_name", node)?;
+    }
+    if let Some(time) = time {
+        map.serialize_entry("time", &time)?;
+    }
+    Ok(())
 }
