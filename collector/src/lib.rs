@@ -6,6 +6,7 @@ pub mod config;
 pub mod endpoints;
 pub mod export;
 pub mod kernel;
+pub mod kernel_test;
 pub mod names;
 pub mod recent;
 pub mod source;

@@ -60,7 +60,8 @@ impl EndpointSpec {
             .find(|address| is_family(address))
     }
 
-    fn entry(&self) -> abi::Endpoint {
+    /// The entry as the programs read it.
+    pub(crate) fn entry(&self) -> abi::Endpoint {
         let mut flags = self.flags;
         if !self.addresses.is_empty() {
             flags |= endpoint_flag::CHECK_SOURCE;
@@ -216,6 +217,11 @@ impl<W: MapWriter> Applier<W> {
         self.slots.retain(|_, bound| *bound != slot);
         self.writer
             .write(&MapWrite::Sets(slot, posture_sets(posture)))
+    }
+
+    /// Forgets which slots pods have; nothing is written.
+    pub fn unbind_all(&mut self) {
+        self.slots.clear();
     }
 
     /// Whether the sets of a pod are known.

@@ -128,6 +128,11 @@ impl<W: MapWriter> Applier<W> {
         &mut self.writer
     }
 
+    /// Gives the writer back.
+    pub fn into_writer(self) -> W {
+        self.writer
+    }
+
     /// Brings an update into force, its cleanup excepted: see [`Applier::clean_up`]. Names of what it holds must be on
     /// disk already.
     ///

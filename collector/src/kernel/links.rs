@@ -119,10 +119,8 @@ impl Attacher {
     }
 
     fn attach_hook(&mut self, ifindex: u32, direction: Direction) -> Result<Attached, KernelError> {
-        let name = if_indextoname(ifindex)
-            .map_err(|_| attach_error(ifindex, direction, DEVICE_GONE))?
-            .to_string_lossy()
-            .into_owned();
+        let name =
+            interface_name(ifindex).ok_or_else(|| attach_error(ifindex, direction, DEVICE_GONE))?;
         let result = if self.clsact {
             self.attach_filter(&name, direction)
         } else {
@@ -200,8 +198,9 @@ impl Attacher {
 
     fn attach_filter(&mut self, name: &str, direction: Direction) -> Result<Attached, String> {
         match tc::qdisc_add_clsact(name) {
-            Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
-            Err(error) if error.to_string().contains("File exists") => {}
+            Ok(()) => {}
+            Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
+            }
             Err(error) => return Err(format!("adding the clsact qdisc: {error}")),
         }
         let hook = self.hook(direction);
@@ -354,14 +353,19 @@ pub fn detach_all(root: &PinRoot, interfaces: &[u32]) -> Result<(), KernelError>
 
 /// Removes our filter from a clsact hook, if it is there.
 fn detach_filter(ifindex: u32, hook: TcAttachType) {
-    let Ok(name) = if_indextoname(ifindex) else {
+    let Some(name) = interface_name(ifindex) else {
         return;
     };
-    if let Ok(link) =
-        SchedClassifierLink::attached(&name.to_string_lossy(), hook, PRIORITY, HANDLE, None)
-    {
+    if let Ok(link) = SchedClassifierLink::attached(&name, hook, PRIORITY, HANDLE, None) {
         drop(link); // detaches; an error means that nothing was there
     }
+}
+
+/// `None` if there is no such interface. (nix takes the null pointer that says so for success.)
+fn interface_name(ifindex: u32) -> Option<String> {
+    let name = if_indextoname(ifindex).ok()?;
+    let name = name.to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
 }
 
 fn program_name(direction: Direction) -> &'static str {

@@ -1,5 +1,10 @@
 //! What tests against the real kernel share: throw-away network namespaces and pin roots.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,25 +28,38 @@ pub fn skipped() -> bool {
 
 /// Small tables.
 pub fn options() -> Options {
-    Options { limits: Limits::small(), ..Options::default() }
+    Options {
+        limits: Limits::small(),
+        ..Options::default()
+    }
 }
 
 fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("weir-t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "weir-t{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Runs a command in this thread's network namespace.
 pub fn run(command: &str) {
     let mut words = command.split_whitespace();
-    let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
+    let status = Command::new(words.next().unwrap())
+        .args(words)
+        .status()
+        .unwrap();
     assert!(status.success(), "{command}: {status}");
 }
 
 /// Runs a command that may fail.
 pub fn try_run(command: &str) -> bool {
     let mut words = command.split_whitespace();
-    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .output()
+        .unwrap();
     output.status.success()
 }
 
@@ -78,7 +96,10 @@ impl PodNs {
     /// A pod behind a route of its own, as the ptp plugin makes it.
     pub fn ptp(host_end: &str, address: &str) -> Self {
         let ns = Self::new();
-        run(&format!("ip link add {host_end} type veth peer name eth0 netns {}", ns.name));
+        run(&format!(
+            "ip link add {host_end} type veth peer name eth0 netns {}",
+            ns.name
+        ));
         run(&format!("ip link set {host_end} up"));
         ns.run("ip link set eth0 up");
         ns.run(&format!("ip addr add {address}/32 dev eth0"));
@@ -92,7 +113,10 @@ impl PodNs {
     /// A pod on a bridge.
     pub fn bridged(bridge: &str, host_end: &str, address: &str, gateway: &str) -> Self {
         let ns = Self::new();
-        run(&format!("ip link add {host_end} type veth peer name eth0 netns {}", ns.name));
+        run(&format!(
+            "ip link add {host_end} type veth peer name eth0 netns {}",
+            ns.name
+        ));
         run(&format!("ip link set {host_end} master {bridge} up"));
         ns.run("ip link set eth0 up");
         ns.run(&format!("ip addr add {address}/24 dev eth0"));
@@ -120,6 +144,18 @@ impl Drop for TestRoot {
     fn drop(&mut self) {
         let _gone = std::fs::remove_dir_all(self.0.path());
     }
+}
+
+/// Whether something comes true within a generous time.
+pub fn eventually(mut is_true: impl FnMut() -> bool) -> bool {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::time::Instant::now() < deadline {
+        if is_true() {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    false
 }
 
 pub fn ifindex(name: &str) -> u32 {
