@@ -1,0 +1,21 @@
+//! `weir policy ...`
+
+mod check;
+mod files;
+
+use std::process::ExitCode;
+
+pub(crate) use files::{Source, read};
+
+use crate::args::PolicyCommand;
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Input that cannot be read.
+pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PolicyCommand::Check(args) => check::run(args),
+        PolicyCommand::Test(_) => anyhow::bail!("not built"),
+    }
+}
