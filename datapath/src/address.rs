@@ -53,7 +53,10 @@ impl Address for Address4 {
 impl Address6 {
     /// From the sixteen octets in order.
     #[inline(always)]
-    #[expect(unsafe_code, reason = "taken apart byte by byte it costs the kernel programs 300 bytes of stack")]
+    #[expect(
+        unsafe_code,
+        reason = "taken apart byte by byte it costs the kernel programs 300 bytes of stack"
+    )]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         // SAFETY: two integers without padding, in the bytes' own order; any bytes are valid.
         unsafe { core::mem::transmute(bytes) }
@@ -77,7 +80,10 @@ impl Address for Address6 {
     }
 
     #[inline(always)]
-    #[expect(unsafe_code, reason = "taken apart byte by byte it costs the kernel programs 300 bytes of stack")]
+    #[expect(
+        unsafe_code,
+        reason = "taken apart byte by byte it costs the kernel programs 300 bytes of stack"
+    )]
     fn to_bytes(self) -> [u8; 16] {
         // SAFETY: two integers without padding, in the bytes' own order.
         unsafe { core::mem::transmute(self) }

@@ -12,7 +12,7 @@ const HEADER: usize = size_of::<Ipv4>();
 
 /// Reads the IPv4 packet in a frame, options and fragments included, up to its transport header.
 #[inline(always)]
-pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Parsed<Address4>> {
+pub fn parse<P: Packet + ?Sized>(packet: &P, out: &mut Parsed<Address4>) -> Result {
     let ip = packet.read::<Ipv4>(NETWORK).ok_or(Reason::ShortHeader)?;
     let header = usize::from(ip.version_ihl & 0xf) * 4;
     if ip.version_ihl >> 4 != 4 || header < HEADER {
@@ -23,36 +23,29 @@ pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Parsed<Address4>> {
         return Err(Reason::MalformedHeader);
     }
     let bits = u16::from_be(ip.fragment);
-    let offset = bits & OFFSET_MASK;
-    let fragment = match (offset, bits & MORE_FRAGMENTS) {
+    out.fragment_offset = bits & OFFSET_MASK;
+    out.fragment = match (out.fragment_offset, bits & MORE_FRAGMENTS) {
         (0, 0) => Fragmentation::Whole,
         (0, _) => Fragmentation::First,
         _ => Fragmentation::Later,
     };
-    let mut parsed = Parsed {
-        source: Address4(ip.source),
-        destination: Address4(ip.destination),
-        identification: match fragment {
-            Fragmentation::Whole => 0,
-            _ => u32::from(ip.identification),
-        },
-        end: end as u32,
-        transport: (NETWORK + header) as u16,
-        source_port: 0,
-        destination_port: 0,
-        protocol: ip.protocol,
-        hop_limit: ip.ttl,
-        tcp_flags: 0,
-        fragment,
+    out.identification = match out.fragment {
+        Fragmentation::Whole => 0,
+        _ => u32::from(ip.identification),
     };
-    transport::parse(
-        packet,
-        NETWORK + header,
-        offset,
-        transport::Icmp::V4,
-        &mut parsed,
-    )?;
-    Ok(parsed)
+    out.end = end as u32;
+    fill(&ip, NETWORK + header, out);
+    transport::parse(packet, NETWORK + header, transport::Icmp::V4, out)
+}
+
+/// Addresses, protocol and the place of the transport header.
+#[inline(always)]
+fn fill(ip: &Ipv4, transport: usize, out: &mut Parsed<Address4>) {
+    out.source = Address4(ip.source);
+    out.destination = Address4(ip.destination);
+    out.transport = transport as u16;
+    out.protocol = ip.protocol;
+    out.hop_limit = ip.ttl;
 }
 
 /// The same for the usual packet (no options, no fragment, TCP, UDP or SCTP), with few steps; `None` for any other.
@@ -71,7 +64,6 @@ pub fn parse_usual<P: Packet + ?Sized>(packet: &P) -> Option<Parsed<Address4>> {
     Some(Parsed {
         source: Address4(ip.source),
         destination: Address4(ip.destination),
-        identification: 0,
         end: (NETWORK + HEADER + payload) as u32,
         transport: (NETWORK + HEADER) as u16,
         source_port,
@@ -80,6 +72,7 @@ pub fn parse_usual<P: Packet + ?Sized>(packet: &P) -> Option<Parsed<Address4>> {
         hop_limit: ip.ttl,
         tcp_flags,
         fragment: Fragmentation::Whole,
+        ..Parsed::default()
     })
 }
 
@@ -95,25 +88,17 @@ fn end<P: Packet + ?Sized>(packet: &P, total_length: u16) -> u32 {
 /// The tuple of the packet that an ICMP error quotes at `at`. Its total length is not checked: a quotation is cut off.
 /// `None` if it is too short, malformed or a later fragment.
 #[inline(always)]
-pub fn parse_quoted<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<Parsed<Address4>> {
+pub fn parse_quoted<P: Packet + ?Sized>(
+    packet: &P,
+    at: usize,
+    out: &mut Parsed<Address4>,
+) -> Option<()> {
     let ip = packet.read::<Ipv4>(at)?;
     let header = usize::from(ip.version_ihl & 0xf) * 4;
-    if ip.version_ihl >> 4 != 4 || header < HEADER || u16::from_be(ip.fragment) & OFFSET_MASK != 0 {
+    let later = u16::from_be(ip.fragment) & OFFSET_MASK != 0;
+    if ip.version_ihl >> 4 != 4 || header < HEADER || later {
         return None;
     }
-    let mut parsed = Parsed {
-        source: Address4(ip.source),
-        destination: Address4(ip.destination),
-        identification: 0,
-        end: 0,
-        transport: (at + header) as u16,
-        source_port: 0,
-        destination_port: 0,
-        protocol: ip.protocol,
-        hop_limit: ip.ttl,
-        tcp_flags: 0,
-        fragment: Fragmentation::Whole,
-    };
-    transport::parse_quoted(packet, at + header, transport::Icmp::V4, &mut parsed)?;
-    Some(parsed)
+    fill(&ip, at + header, out);
+    transport::parse_quoted(packet, at + header, transport::Icmp::V4, out)
 }

@@ -9,7 +9,7 @@ use crate::transport;
 /// The most extension headers that are walked.
 pub const MAX_EXTENSIONS: usize = 8;
 /// The furthest offset at which a transport header is looked for.
-const MAX_OFFSET: usize = 1500;
+const MAX_OFFSET: u16 = 1500;
 const HEADER: usize = size_of::<Ipv6>();
 
 const HOP_BY_HOP: u8 = 0;
@@ -21,61 +21,49 @@ const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
 const SHIM6: u8 = 140;
 
-/// Where the walk of the extension headers stands.
-struct Walk {
-    next: u8,
-    at: usize,
-    /// Fragment offset in 8-byte units.
-    offset: u16,
-    fragment: Fragmentation,
-    fragments: u8,
-    identification: u32,
-}
-
+/// What one step of the walk came to.
 enum Step {
     /// An extension header was passed.
     On,
-    /// `next` is the transport protocol.
+    /// The transport protocol is known.
     Done,
+    /// Cut off.
+    Short,
+    /// Two fragment headers.
+    Refused,
 }
 
 /// Reads the IPv6 packet in a frame up to its transport header.
 #[inline(always)]
-pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Parsed<Address6>> {
+pub fn parse<P: Packet + ?Sized>(packet: &P, out: &mut Parsed<Address6>) -> Result {
     let ip = packet.read::<Ipv6>(NETWORK).ok_or(Reason::ShortHeader)?;
     if u32::from_be(ip.version) >> 28 != 6 {
         return Err(Reason::MalformedHeader);
     }
-    let end = end(packet, u16::from_be(ip.payload_length)) as usize;
-    if end > packet.length() {
+    out.end = end(packet, u16::from_be(ip.payload_length));
+    if out.end as usize > packet.length() {
         return Err(Reason::MalformedHeader);
     }
-    let mut walk = Walk::new(ip.next_header, NETWORK + HEADER);
-    walk.run(packet)?;
-    if walk.at > end {
+    fill(&ip, NETWORK + HEADER, out);
+    walk(packet, out)?;
+    if u32::from(out.transport) > out.end {
         return Err(Reason::ShortHeader);
     }
-    let mut parsed = Parsed {
-        source: ip.source,
-        destination: ip.destination,
-        identification: walk.identification,
-        end: end as u32,
-        transport: walk.at as u16,
-        source_port: 0,
-        destination_port: 0,
-        protocol: walk.next,
-        hop_limit: ip.hop_limit,
-        tcp_flags: 0,
-        fragment: walk.fragment,
-    };
-    transport::parse(
-        packet,
-        walk.at,
-        walk.offset,
-        transport::Icmp::V6,
-        &mut parsed,
-    )?;
-    Ok(parsed)
+    transport::parse(packet, usize::from(out.transport), transport::Icmp::V6, out)
+}
+
+/// All that the fixed header says; the walk begins behind it.
+#[inline(always)]
+fn fill(ip: &Ipv6, next: usize, out: &mut Parsed<Address6>) {
+    out.source = ip.source;
+    out.destination = ip.destination;
+    out.identification = 0;
+    out.transport = next as u16;
+    out.fragment_offset = 0;
+    out.fragment_headers = 0;
+    out.protocol = ip.next_header;
+    out.hop_limit = ip.hop_limit;
+    out.fragment = Fragmentation::Whole;
 }
 
 /// The same for the usual packet (no extension headers, TCP, UDP or SCTP), with few steps; `None` for any other.
@@ -93,7 +81,6 @@ pub fn parse_usual<P: Packet + ?Sized>(packet: &P) -> Option<Parsed<Address6>> {
     Some(Parsed {
         source: ip.source,
         destination: ip.destination,
-        identification: 0,
         end: (NETWORK + HEADER + payload) as u32,
         transport: (NETWORK + HEADER) as u16,
         source_port,
@@ -102,6 +89,7 @@ pub fn parse_usual<P: Packet + ?Sized>(packet: &P) -> Option<Parsed<Address6>> {
         hop_limit: ip.hop_limit,
         tcp_flags,
         fragment: Fragmentation::Whole,
+        ..Parsed::default()
     })
 }
 
@@ -116,111 +104,88 @@ fn end<P: Packet + ?Sized>(packet: &P, payload_length: u16) -> u32 {
 
 /// The tuple of the packet that an ICMPv6 error quotes at `at`; `None` if it is too short, malformed or a later fragment.
 #[inline(always)]
-pub fn parse_quoted<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<Parsed<Address6>> {
+pub fn parse_quoted<P: Packet + ?Sized>(
+    packet: &P,
+    at: usize,
+    out: &mut Parsed<Address6>,
+) -> Option<()> {
     let ip = packet.read::<Ipv6>(at)?;
     if u32::from_be(ip.version) >> 28 != 6 {
         return None;
     }
-    let mut walk = Walk::new(ip.next_header, at + HEADER);
-    walk.run(packet).ok()?;
-    if matches!(walk.fragment, Fragmentation::Later) {
-        return None;
+    fill(&ip, at + HEADER, out);
+    walk(packet, out).ok()?;
+    match out.fragment {
+        Fragmentation::Later => None,
+        _ => transport::parse_quoted(packet, usize::from(out.transport), transport::Icmp::V6, out),
     }
-    let mut parsed = Parsed {
-        source: ip.source,
-        destination: ip.destination,
-        identification: 0,
-        end: 0,
-        transport: walk.at as u16,
-        source_port: 0,
-        destination_port: 0,
-        protocol: walk.next,
-        hop_limit: ip.hop_limit,
-        tcp_flags: 0,
-        fragment: Fragmentation::Whole,
-    };
-    transport::parse_quoted(packet, walk.at, transport::Icmp::V6, &mut parsed)?;
-    Some(parsed)
 }
 
-impl Walk {
-    #[inline(always)]
-    fn new(next: u8, at: usize) -> Self {
-        Self {
-            next,
-            at,
-            offset: 0,
-            fragment: Fragmentation::Whole,
-            fragments: 0,
-            identification: 0,
+/// Moves `out.transport` and `out.protocol` past all extension headers.
+#[inline(always)]
+fn walk<P: Packet + ?Sized>(packet: &P, out: &mut Parsed<Address6>) -> Result {
+    let mut count = 0;
+    // One more step than headers: the last one has to find the transport protocol.
+    while count <= MAX_EXTENSIONS {
+        match step(packet, out) {
+            Step::Done => return Ok(()),
+            Step::On if out.transport > MAX_OFFSET => return Err(Reason::ExtensionHeaders),
+            Step::On => count += 1,
+            Step::Short => return Err(Reason::ShortHeader),
+            Step::Refused => return Err(Reason::ExtensionHeaders),
         }
     }
+    Err(Reason::ExtensionHeaders)
+}
 
-    #[inline(always)]
-    fn run<P: Packet + ?Sized>(&mut self, packet: &P) -> Result<()> {
-        let mut count = 0;
-        // One more step than headers: the last one has to find the transport protocol.
-        while count <= MAX_EXTENSIONS {
-            match self.step(packet)? {
-                Step::Done => return Ok(()),
-                Step::On if self.at > MAX_OFFSET => return Err(Reason::ExtensionHeaders),
-                Step::On => count += 1,
-            }
-        }
-        Err(Reason::ExtensionHeaders)
+/// Not inlined: nine copies of it would not fit the kernel's stack, and all that it knows must go through `out`.
+#[inline(never)]
+fn step<P: Packet + ?Sized>(packet: &P, out: &mut Parsed<Address6>) -> Step {
+    if matches!(out.fragment, Fragmentation::Later) {
+        return Step::Done;
     }
+    match out.protocol {
+        HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => extension(packet, 8, 1, out),
+        AUTHENTICATION => extension(packet, 4, 2, out),
+        FRAGMENT => fragment(packet, out),
+        _ => Step::Done,
+    }
+}
 
-    /// Not inlined: nine copies of it would not fit the kernel's stack.
-    #[inline(never)]
-    fn step<P: Packet + ?Sized>(&mut self, packet: &P) -> Result<Step> {
-        if matches!(self.fragment, Fragmentation::Later) {
-            return Ok(Step::Done);
-        }
-        match self.next {
-            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => {
-                self.extension(packet, 8, 1)
-            }
-            AUTHENTICATION => self.extension(packet, 4, 2),
-            FRAGMENT => self.fragment(packet),
-            _ => Ok(Step::Done),
-        }
-    }
+/// Passes a header whose length field counts units of `unit` bytes and leaves out the first `plus` of them.
+#[inline(always)]
+fn extension<P: Packet + ?Sized>(
+    packet: &P,
+    unit: u16,
+    plus: u16,
+    out: &mut Parsed<Address6>,
+) -> Step {
+    let Some(header) = packet.read::<Extension>(usize::from(out.transport)) else {
+        return Step::Short;
+    };
+    out.protocol = header.next_header;
+    out.transport += (u16::from(header.length) + plus) * unit;
+    Step::On
+}
 
-    /// Passes a header whose length field counts units of `unit` bytes and leaves out the first `plus` of them.
-    #[inline(always)]
-    fn extension<P: Packet + ?Sized>(
-        &mut self,
-        packet: &P,
-        unit: usize,
-        plus: usize,
-    ) -> Result<Step> {
-        let header = packet
-            .read::<Extension>(self.at)
-            .ok_or(Reason::ShortHeader)?;
-        self.next = header.next_header;
-        self.at += (usize::from(header.length) + plus) * unit;
-        Ok(Step::On)
+#[inline(always)]
+fn fragment<P: Packet + ?Sized>(packet: &P, out: &mut Parsed<Address6>) -> Step {
+    let Some(header) = packet.read::<Fragment6>(usize::from(out.transport)) else {
+        return Step::Short;
+    };
+    if out.fragment_headers != 0 {
+        return Step::Refused;
     }
-
-    #[inline(always)]
-    fn fragment<P: Packet + ?Sized>(&mut self, packet: &P) -> Result<Step> {
-        let header = packet
-            .read::<Fragment6>(self.at)
-            .ok_or(Reason::ShortHeader)?;
-        self.fragments += 1;
-        if self.fragments > 1 {
-            return Err(Reason::ExtensionHeaders);
-        }
-        let bits = u16::from_be(header.offset);
-        self.offset = bits >> 3;
-        self.fragment = match (bits >> 3, bits & 1) {
-            (0, 0) => Fragmentation::Whole,
-            (0, _) => Fragmentation::First,
-            _ => Fragmentation::Later,
-        };
-        self.identification = header.identification;
-        self.next = header.next_header;
-        self.at += size_of::<Fragment6>();
-        Ok(Step::On)
-    }
+    let bits = u16::from_be(header.offset);
+    out.fragment_headers = 1;
+    out.fragment_offset = bits >> 3;
+    out.fragment = match (bits >> 3, bits & 1) {
+        (0, 0) => Fragmentation::Whole,
+        (0, _) => Fragmentation::First,
+        _ => Fragmentation::Later,
+    };
+    out.identification = header.identification;
+    out.protocol = header.next_header;
+    out.transport += size_of::<Fragment6>() as u16;
+    Step::On
 }

@@ -50,6 +50,10 @@ pub enum Fragmentation {
 }
 
 /// What the datapath needs to know of an IP packet. `A` is its family's address.
+///
+/// Parsers fill one that they are given, field by field: in the kernel it lies in a map, where the verifier forgets what
+/// was stored; else it would follow every combination of headers to its end.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parsed<A> {
     /// Source address.
@@ -66,6 +70,8 @@ pub struct Parsed<A> {
     pub source_port: u16,
     /// Destination port; for ICMP `type << 8 | code`.
     pub destination_port: u16,
+    /// Fragment offset in 8-byte units.
+    pub fragment_offset: u16,
     /// IP protocol after all extension headers.
     pub protocol: u8,
     /// TTL or hop limit.
@@ -74,10 +80,12 @@ pub struct Parsed<A> {
     pub tcp_flags: u8,
     /// Whether it is a fragment.
     pub fragment: Fragmentation,
+    /// IPv6 fragment headers seen.
+    pub fragment_headers: u16,
 }
 
-/// The result of parsing: the packet, or the reason why it is judged as unparseable.
-pub type Result<T> = core::result::Result<T, Reason>;
+/// The result of parsing: done, or the reason why the packet is judged as unparseable.
+pub type Result = core::result::Result<(), Reason>;
 
 /// Offset of the network header in an Ethernet frame without VLAN tag.
 pub const NETWORK: usize = 14;

@@ -19,18 +19,22 @@ const UDP_HEADER: usize = 8;
 const SCTP_HEADER: usize = 12;
 const ICMP_HEADER: usize = 8;
 
-/// Fills ports and flags from the transport header at `at`. `offset` is the fragment offset in 8-byte units.
+/// Fills ports and flags from the transport header at `at`.
 #[inline(always)]
 pub fn parse<A, P: Packet + ?Sized>(
     packet: &P,
     at: usize,
-    offset: u16,
     icmp: Icmp,
     parsed: &mut Parsed<A>,
-) -> Result<()> {
+) -> Result {
+    (
+        parsed.source_port,
+        parsed.destination_port,
+        parsed.tcp_flags,
+    ) = (0, 0, 0);
     if matches!(parsed.fragment, Fragmentation::Later) {
         // A TCP fragment at offset 1 would overwrite the flags of the first one (RFC 3128).
-        return match (parsed.protocol, offset) {
+        return match (parsed.protocol, parsed.fragment_offset) {
             (IPPROTO_TCP, 1) => Err(Reason::FragTooShort),
             _ => Ok(()),
         };
@@ -95,6 +99,11 @@ pub fn parse_quoted<A, P: Packet + ?Sized>(
     icmp: Icmp,
     parsed: &mut Parsed<A>,
 ) -> Option<()> {
+    (
+        parsed.source_port,
+        parsed.destination_port,
+        parsed.tcp_flags,
+    ) = (0, 0, 0);
     match parsed.protocol {
         IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP => ports(packet, at, parsed),
         _ => read(packet, at, icmp, parsed),

@@ -8,4 +8,5 @@ mod kernel {
     mod packets;
 
     mod flows;
+    mod load;
 }

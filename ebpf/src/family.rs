@@ -51,9 +51,13 @@ pub(crate) trait Family {
     type DenialKey: Copy + 'static;
     type FragmentKey: 'static;
 
-    fn parse<P: Packet>(packet: &P) -> Result<Parsed<Self::Address>>;
+    fn parse<P: Packet>(packet: &P, out: &mut Parsed<Self::Address>) -> Result;
     fn parse_usual<P: Packet>(packet: &P) -> Option<Parsed<Self::Address>>;
-    fn parse_quoted<P: Packet>(packet: &P, at: usize) -> Option<Parsed<Self::Address>>;
+    fn parse_quoted<P: Packet>(
+        packet: &P,
+        at: usize,
+        out: &mut Parsed<Self::Address>,
+    ) -> Option<()>;
 
     fn flows() -> &'static HashMap<Self::FlowKey, Flow>;
     fn denials() -> &'static HashMap<Self::DenialKey, Denial>;
@@ -138,8 +142,8 @@ flow_key!(
 macro_rules! common {
     ($parser:ident, $flows:ident, $denials:ident, $fragments:ident, $parsed:ident, $quoted:ident) => {
         #[inline(always)]
-        fn parse<P: Packet>(packet: &P) -> Result<Parsed<Self::Address>> {
-            $parser::parse(packet)
+        fn parse<P: Packet>(packet: &P, out: &mut Parsed<Self::Address>) -> Result {
+            $parser::parse(packet, out)
         }
 
         #[inline(always)]
@@ -148,8 +152,12 @@ macro_rules! common {
         }
 
         #[inline(always)]
-        fn parse_quoted<P: Packet>(packet: &P, at: usize) -> Option<Parsed<Self::Address>> {
-            $parser::parse_quoted(packet, at)
+        fn parse_quoted<P: Packet>(
+            packet: &P,
+            at: usize,
+            out: &mut Parsed<Self::Address>,
+        ) -> Option<()> {
+            $parser::parse_quoted(packet, at, out)
         }
 
         #[inline(always)]

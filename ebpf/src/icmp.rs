@@ -111,13 +111,7 @@ fn is_related<F: Family>(cx: &Context) -> bool {
 /// Not inlined: its stack must be free again when the flow is judged.
 #[inline(never)]
 fn parse_quoted<F: Family>(skb: Skb, at: usize, out: &mut Parsed<F::Address>) -> bool {
-    match F::parse_quoted(&skb, at) {
-        Some(quoted) => {
-            *out = quoted;
-            true
-        }
-        None => false,
-    }
+    F::parse_quoted(&skb, at, out).is_some()
 }
 
 /// The flow of the packet that the error quotes: the error goes the other way.

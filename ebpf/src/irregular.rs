@@ -62,11 +62,8 @@ pub(crate) fn prepare<F: Family>(
 /// Parses; the result is a [`Reason`], or 0. Not inlined, because it runs twice for a non-linear packet.
 #[inline(never)]
 fn parse<F: Family>(skb: Skb, out: &mut Parsed<F::Address>) -> u32 {
-    match F::parse(&skb) {
-        Ok(parsed) => {
-            *out = parsed;
-            0
-        }
+    match F::parse(&skb, out) {
+        Ok(()) => 0,
         Err(reason) => reason as u32,
     }
 }

@@ -366,6 +366,22 @@ impl Kernel {
         }
     }
 
+    /// Instructions that the verifier processed for a program, and how long it took to load.
+    pub(super) fn verifier_cost(&mut self, name: &str) -> (u32, std::time::Duration) {
+        let program: &mut SchedClassifier = self.bpf.program_mut(name).unwrap().try_into().unwrap();
+        let started = std::time::Instant::now();
+        program.unload().unwrap();
+        program.load().unwrap();
+        (
+            program
+                .info()
+                .unwrap()
+                .verified_instruction_count()
+                .unwrap(),
+            started.elapsed(),
+        )
+    }
+
     /// Runs a program; its return value and mean duration in ns.
     pub(super) fn test_run(
         &mut self,
