@@ -1,1 +1,4 @@
-//! Weir: aggregator.
+//! The aggregator: takes the collectors' record batches, keeps them on disk, and answers questions about all nodes.
+
+pub mod metrics;
+pub mod store;
