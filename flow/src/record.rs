@@ -50,6 +50,24 @@ pub enum Item {
     Loss(LossRecord),
 }
 
+impl Item {
+    /// When it was written.
+    pub fn time(&self) -> Timestamp {
+        match self {
+            Self::Flow(record) => record.time,
+            Self::Loss(loss) => loss.time,
+        }
+    }
+
+    /// The node that wrote it.
+    pub fn node(&self) -> &Arc<str> {
+        match self {
+            Self::Flow(record) => &record.node,
+            Self::Loss(loss) => &loss.node,
+        }
+    }
+}
+
 /// Identifies a flow everywhere and for ever: the boot of the kernel that saw it, and that kernel's serial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowId {

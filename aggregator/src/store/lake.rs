@@ -88,15 +88,22 @@ pub struct LakeReader {
     reader: ParquetRecordBatchReader,
 }
 
+impl LakeReader {
+    /// The error for a row of this file that cannot be understood.
+    pub(crate) fn damaged(&self, what: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Damaged {
+            path: self.path.clone(),
+            what: what.to_string(),
+        }
+    }
+}
+
 impl Iterator for LakeReader {
     type Item = Result<RecordBatch, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        Some(batch.map_err(|error| StoreError::Damaged {
-            path: self.path.clone(),
-            what: error.to_string(),
-        }))
+        Some(batch.map_err(|error| self.damaged(&error)))
     }
 }
 

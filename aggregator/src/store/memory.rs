@@ -42,6 +42,9 @@ enum GroupState {
     Sealed,
 }
 
+/// Rows that a follower reads at once, at least: it holds them decoded.
+const NEWS_ROWS: u64 = 16_384;
+
 /// Memory and lake, as one consistent whole.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -192,8 +195,14 @@ impl Memory {
             .cloned()
             .collect();
         let next = batches.last().map_or(inner.rows, |batch| batch.rows_before);
+        let mut rows = 0;
+        let take = batches.into_iter().rev().take_while(|batch| {
+            let more = rows < NEWS_ROWS;
+            rows += batch.facts.rows;
+            more
+        });
         News {
-            batches: batches.into_iter().rev().collect(),
+            batches: take.collect(),
             missed_rows: next.saturating_sub(rows_seen),
         }
     }

@@ -18,7 +18,7 @@ mod open;
 mod seal;
 mod sealer;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wal;
 mod writer;
 

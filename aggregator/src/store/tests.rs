@@ -15,11 +15,11 @@ use super::*;
 
 const HOUR: i64 = 3_600_000_000_000;
 
-fn metrics() -> Arc<Metrics> {
+pub(crate) fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new(&mut Registry::default()))
 }
 
-fn config(data: &Path) -> StoreConfig {
+pub(crate) fn config(data: &Path) -> StoreConfig {
     StoreConfig {
         seal_after: Duration::from_secs(3600),
         ..StoreConfig::new(data.to_owned())
@@ -43,7 +43,12 @@ fn batch(node: &str, epoch: u64, seq: u64) -> Batch {
             Item::Flow(record)
         })
         .collect();
-    let rows = to_batch(&items).unwrap();
+    frame_of(node, epoch, seq, &items)
+}
+
+/// A batch of these items.
+pub(crate) fn frame_of(node: &str, epoch: u64, seq: u64, items: &[Item]) -> Batch {
+    let rows = to_batch(items).unwrap();
     let frame = Codec::new().unwrap().encode(&rows).unwrap();
     Batch {
         node: node.to_owned(),
