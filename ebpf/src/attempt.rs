@@ -93,6 +93,17 @@ impl<F: Family> Attempt<F> {
         }
     }
 
+    /// No packet, only a flow.
+    #[inline(always)]
+    pub(crate) fn of_key(key: F::FlowKey) -> Self {
+        Self {
+            key,
+            port: 0,
+            tcp_flags: 0,
+            ethertype: 0,
+        }
+    }
+
     /// Its TCP flags.
     #[inline(always)]
     pub(crate) fn flags(&self) -> u8 {

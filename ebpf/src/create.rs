@@ -8,7 +8,8 @@ use crate::family::Family;
 use crate::hit;
 use crate::judge::Judgement;
 use crate::ledger;
-use crate::maps::{ENDPOINT_USE, SCRATCH};
+use crate::maps::ENDPOINT_USE;
+use crate::scratch;
 use crate::step::Step;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
@@ -22,8 +23,7 @@ const EEXIST: i32 = -17;
 /// Makes an entry for a packet that passes: allowed, or in audit mode. The judgement's bits are the flow's first state.
 #[inline(never)]
 pub(crate) fn open<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &mut Judgement) -> Step {
-    let (Some(usage), Some(scratch)) = (ENDPOINT_USE.get_ptr_mut(cx.slot), SCRATCH.get_ptr_mut(0))
-    else {
+    let (Some(usage), Some(scratch)) = (ENDPOINT_USE.get_ptr_mut(cx.slot), scratch::get()) else {
         return judgement.refuse_if_isolated(cx, Reason::TableFull);
     };
     // SAFETY: an entry of an array; a racing CPU may overshoot the quota by one.

@@ -7,7 +7,7 @@ use crate::event::{self, Facts};
 use crate::family::{DenialKind, Family};
 use crate::judge::Judgement;
 use crate::ledger;
-use crate::maps::SCRATCH;
+use crate::scratch;
 use crate::step::Step;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
@@ -139,7 +139,7 @@ fn insert<F: Family>(
     judgement: &Judgement,
     key: &F::DenialKey,
 ) -> Inserted {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+    let Some(scratch) = scratch::get() else {
         return Inserted::Full;
     };
     let serial = ledger::serial();

@@ -2,11 +2,11 @@
 
 use crate::maps::{
     DENIALS4, DENIALS6, FLOWS4, FLOWS6, FRAGMENTS4, FRAGMENTS6, FRONTENDS4, FRONTENDS6, NETWORKS4,
-    NETWORKS6, PEERS4, PEERS6, SCRATCH,
+    NETWORKS6, PEERS4, PEERS6,
 };
+use crate::scratch::{self, Workspace};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{HashMap, LruHashMap};
-use core::ptr::addr_of_mut;
 use weir_datapath::abi::{
     Denial, DenialKey4, DenialKey6, Endpoint, Flow, FlowKey4, FlowKey6, Fragment, FragmentKey4,
     FragmentKey6, FrontendKey4, FrontendKey6, Peer,
@@ -43,7 +43,7 @@ pub(crate) struct DenialKind {
 }
 
 /// An IP version.
-pub(crate) trait Family {
+pub(crate) trait Family: Sized {
     const NUMBER: u8;
     const ICMP: transport::Icmp;
     type Address: Address + Default;
@@ -63,10 +63,8 @@ pub(crate) trait Family {
     fn denials() -> &'static HashMap<Self::DenialKey, Denial>;
     fn fragments() -> &'static LruHashMap<Self::FragmentKey, Fragment>;
 
-    /// Where an irregular packet is parsed to.
-    fn parsed() -> Option<*mut Parsed<Self::Address>>;
-    /// Where the packet that an ICMP error quotes is parsed to.
-    fn quoted() -> Option<*mut Parsed<Self::Address>>;
+    /// Where an irregular packet of this family is taken apart.
+    fn workspace() -> Option<*mut Workspace<Self>>;
     fn denial_key(local: Self::Address, remote: Self::Address, kind: DenialKind)
     -> Self::DenialKey;
     fn fragment_key(parsed: &Parsed<Self::Address>, endpoint: u32) -> Self::FragmentKey;
@@ -140,7 +138,7 @@ flow_key!(
 
 /// What both families say in the same words.
 macro_rules! common {
-    ($parser:ident, $flows:ident, $denials:ident, $fragments:ident, $parsed:ident, $quoted:ident) => {
+    ($parser:ident, $flows:ident, $denials:ident, $fragments:ident, $workspace:ident) => {
         #[inline(always)]
         fn parse<P: Packet>(packet: &P, out: &mut Parsed<Self::Address>) -> Result {
             $parser::parse(packet, out)
@@ -176,19 +174,9 @@ macro_rules! common {
         }
 
         #[inline(always)]
-        fn parsed() -> Option<*mut Parsed<Self::Address>> {
-            // SAFETY: an address inside this CPU's scratch.
-            SCRATCH
-                .get_ptr_mut(0)
-                .map(|scratch| unsafe { addr_of_mut!((*scratch).$parsed) })
-        }
-
-        #[inline(always)]
-        fn quoted() -> Option<*mut Parsed<Self::Address>> {
-            // SAFETY: an address inside this CPU's scratch.
-            SCRATCH
-                .get_ptr_mut(0)
-                .map(|scratch| unsafe { addr_of_mut!((*scratch).$quoted) })
+        fn workspace() -> Option<*mut Workspace<Self>> {
+            // SAFETY: this CPU's working memory.
+            scratch::get().map(|scratch| unsafe { scratch::$workspace(scratch) })
         }
     };
 }
@@ -200,7 +188,7 @@ impl Family for V4 {
     type FlowKey = FlowKey4;
     type DenialKey = DenialKey4;
     type FragmentKey = FragmentKey4;
-    common!(ipv4, FLOWS4, DENIALS4, FRAGMENTS4, parsed4, quoted4);
+    common!(ipv4, FLOWS4, DENIALS4, FRAGMENTS4, v4);
 
     #[inline(always)]
     fn denial_key(local: Address4, remote: Address4, kind: DenialKind) -> DenialKey4 {
@@ -275,7 +263,7 @@ impl Family for V6 {
     type FlowKey = FlowKey6;
     type DenialKey = DenialKey6;
     type FragmentKey = FragmentKey6;
-    common!(ipv6, FLOWS6, DENIALS6, FRAGMENTS6, parsed6, quoted6);
+    common!(ipv6, FLOWS6, DENIALS6, FRAGMENTS6, v6);
 
     #[inline(always)]
     fn denial_key(local: Address6, remote: Address6, kind: DenialKind) -> DenialKey6 {

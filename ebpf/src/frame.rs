@@ -5,9 +5,9 @@ use crate::context::{self, Context};
 use crate::endpoint;
 use crate::family::{Family, V4, V6};
 use crate::ip;
-use crate::judge::Judgement;
 use crate::ledger;
 use crate::neighbour;
+use crate::scratch;
 use crate::skb::Skb;
 use crate::slow;
 use crate::step::Step;
@@ -51,12 +51,14 @@ pub(crate) fn frame(skb: Skb, direction: Direction) -> i32 {
 fn no_ip(cx: &Context, ethertype: u16) -> i32 {
     let nobody = <V4 as Family>::Address::default();
     let mut a = Attempt::<V4>::unparsed(cx.endpoint.id, nobody, u32::from(ethertype));
-    let mut judgement = Judgement::blank();
+    let Some(judgement) = scratch::judgement() else {
+        return Step::Drop as i32;
+    };
     let step = match ethertype {
-        ETHERTYPE_ARP => neighbour::arp(cx, &mut a, &mut judgement),
+        ETHERTYPE_ARP => neighbour::arp(cx, &mut a, judgement),
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => judgement.refuse_if_isolated(cx, Reason::Vlan),
         0 => judgement.refuse_if_isolated(cx, Reason::ShortHeader),
         _ => judgement.refuse_if_isolated(cx, Reason::UnknownEthertype),
     };
-    slow::finish(cx, &a, step, &mut judgement)
+    slow::finish(cx, &a, step, judgement)
 }

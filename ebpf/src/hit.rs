@@ -43,7 +43,7 @@ pub(crate) unsafe fn hit<F: Family>(
             return retiring(cx, a, judgement);
         }
         if addr_of!((*flow).epoch).read_volatile() != cx.epoch {
-            rejudge::rejudge::<F>(cx, a, flow);
+            rejudge::rejudge::<F>(cx, a, flow, judgement);
         }
         if matches!(a.role(), Role::Opener) && a.is_tcp() {
             return syn(cx, a, flow, judgement);

@@ -9,6 +9,7 @@ use crate::judge::Judgement;
 use crate::miss;
 use crate::neighbour;
 use crate::rejudge;
+use crate::scratch::Workspace;
 use crate::skb::Skb;
 use crate::step::Step;
 use core::ptr::addr_of;
@@ -66,23 +67,29 @@ pub(crate) fn prepare<F: Family>(
 
 /// An error passes if it goes to the sender of the packet that it quotes, and that packet's flow is allowed.
 #[inline(never)]
-pub(crate) fn error<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &mut Judgement) -> Step {
-    if let Some(reason) = addresses::objection::<F>(cx, a.key.local(), a.key.protocol(), a.port) {
+pub(crate) fn error<F: Family>(
+    cx: &Context,
+    space: &mut Workspace<F>,
+    judgement: &mut Judgement,
+) -> Step {
+    let a = &space.attempt;
+    let objection = addresses::objection::<F>(cx, a.key.local(), a.key.protocol(), a.port);
+    if let Some(reason) = objection {
         return miss::object(cx, reason, judgement);
     }
-    if is_related::<F>(cx) {
+    if is_related(cx, space, judgement) {
         return judgement.pass(Reason::IcmpRelated);
     }
     judgement.refuse_if_isolated(cx, Reason::IcmpUnrelated)
 }
 
 #[inline(always)]
-fn is_related<F: Family>(cx: &Context) -> bool {
-    let (Some(outer), Some(quoted)) = (F::parsed(), F::quoted()) else {
-        return false;
-    };
-    // SAFETY: this CPU's scratch, where `irregular::prepare` has put this packet; nothing else refers to it now.
-    let (outer, quoted) = unsafe { (&*outer, &mut *quoted) };
+fn is_related<F: Family>(
+    cx: &Context,
+    space: &mut Workspace<F>,
+    judgement: &mut Judgement,
+) -> bool {
+    let (outer, quoted) = (&space.parsed, &mut space.quoted);
     if matches!(outer.fragment, Fragmentation::Later) {
         return false;
     }
@@ -95,15 +102,11 @@ fn is_related<F: Family>(cx: &Context) -> bool {
     if outer.destination != quoted.source {
         return false;
     }
-    let a = Attempt::<F> {
-        key: quoted_key::<F>(cx, quoted),
-        port: 0,
-        tcp_flags: 0,
-        ethertype: 0,
-    };
+    let a = &mut space.quoted_attempt;
+    *a = Attempt::of_key(quoted_key::<F>(cx, quoted));
     match F::flows().get_ptr_mut(&a.key) {
         // SAFETY: an entry of the flow table.
-        Some(flow) => unsafe { is_allowed(cx, &a, flow) },
+        Some(flow) => unsafe { is_allowed(cx, a, flow, judgement) },
         None => false,
     }
 }
@@ -138,11 +141,16 @@ fn quoted_key<F: Family>(cx: &Context, quoted: &Parsed<F::Address>) -> F::FlowKe
 /// # Safety
 /// `flow` points into the flow table.
 #[inline(always)]
-unsafe fn is_allowed<F: Family>(cx: &Context, a: &Attempt<F>, flow: *mut Flow) -> bool {
+unsafe fn is_allowed<F: Family>(
+    cx: &Context,
+    a: &Attempt<F>,
+    flow: *mut Flow,
+    judgement: &mut Judgement,
+) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
         if addr_of!((*flow).epoch).read_volatile() != cx.epoch && state_of(flow) & RETIRED == 0 {
-            rejudge::rejudge::<F>(cx, a, flow);
+            rejudge::rejudge::<F>(cx, a, flow, judgement);
         }
         state_of(flow) & (DENIED | RETIRED) == 0
     }

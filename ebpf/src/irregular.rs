@@ -1,12 +1,12 @@
 //! IP packets off the fast path: options, extension headers, fragments, ICMP, non-linear and malformed ones.
 
-use crate::attempt::Attempt;
 use crate::context::Context;
 use crate::family::Family;
 use crate::fragment;
 use crate::icmp;
 use crate::judge::Judgement;
 use crate::miss;
+use crate::scratch::Workspace;
 use crate::skb::Skb;
 use crate::step::Step;
 use weir_datapath::abi::{IPPROTO_ICMP, IPPROTO_ICMPV6, Reason};
@@ -21,14 +21,10 @@ const IPPROTO_IGMP: u8 = 2;
 #[inline(never)]
 pub(crate) fn prepare<F: Family>(
     cx: &Context,
-    a: &mut Attempt<F>,
+    space: &mut Workspace<F>,
     judgement: &mut Judgement,
 ) -> Step {
-    let Some(scratch) = F::parsed() else {
-        return judgement.refuse_if_isolated(cx, Reason::ShortHeader);
-    };
-    // SAFETY: this CPU's scratch; nothing else refers to it now.
-    let parsed = unsafe { &mut *scratch };
+    let (parsed, a) = (&mut space.parsed, &mut space.attempt);
     let mut outcome = parse::<F>(cx.skb, parsed);
     if outcome == Reason::ShortHeader as u32 && cx.skb.pull() {
         outcome = parse::<F>(cx.skb, parsed);

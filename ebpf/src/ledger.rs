@@ -2,7 +2,8 @@
 
 use crate::context::Context;
 use crate::judge::Judgement;
-use crate::maps::{COUNTERS, LEDGER, SCRATCH};
+use crate::maps::{COUNTERS, LEDGER};
+use crate::scratch;
 use crate::step::Step;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
@@ -68,7 +69,7 @@ pub(crate) fn enter(cx: &Context, judgement: &Judgement) -> i32 {
 
 #[inline(always)]
 fn insert(key: &LedgerKey) -> Option<*mut LedgerCount> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
+    let scratch = scratch::get()?;
     // SAFETY: this CPU's scratch; this field is never written.
     let zero = unsafe { &(*scratch).zero };
     // Another CPU may be first; then its entry serves.

@@ -42,6 +42,7 @@ mod neighbour;
 mod rejudge;
 mod retire;
 mod reuse;
+mod scratch;
 mod skb;
 mod slow;
 mod step;

@@ -1,5 +1,6 @@
 //! The maps, under the names that `weir_datapath::abi::maps` lists. The sizes are defaults; the collector may override them.
 
+use crate::scratch::Scratch;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
@@ -9,8 +10,6 @@ use weir_datapath::abi::{
     FrontendKey4, FrontendKey6, LedgerCount, LedgerKey, Peer, PortRange, PortTable, SourceKey,
     VerdictKey,
 };
-use weir_datapath::address::{Address4, Address6};
-use weir_datapath::packet::Parsed;
 
 #[map]
 pub(crate) static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(ENDPOINT_SLOTS, 0);
@@ -77,18 +76,6 @@ pub(crate) static DENIAL_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub(crate) static CLOCK: Array<ClockPair> = Array::with_max_entries(1, 0);
 
-/// Where a new entry is put together: the stack of 512 bytes has no room for it. Fields that are not written
-/// before each use are zero for ever. Programs here run with bottom halves off, one at a time on a CPU.
-#[repr(C)]
-pub(crate) struct Scratch {
-    pub(crate) flow: Flow,
-    pub(crate) denial: Denial,
-    /// Zero for ever.
-    pub(crate) zero: LedgerCount,
-    pub(crate) parsed4: Parsed<Address4>,
-    pub(crate) parsed6: Parsed<Address6>,
-    pub(crate) quoted4: Parsed<Address4>,
-    pub(crate) quoted6: Parsed<Address6>,
-}
+/// Not user space's business: see `scratch.rs`.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

@@ -50,21 +50,25 @@ fn ask<F: Family>(key: &F::FlowKey, direction: Direction, origin: Origin) -> Ask
 /// # Safety
 /// `flow` points into the flow table.
 #[inline(never)]
-pub(crate) unsafe fn rejudge<F: Family>(cx: &Context, a: &Attempt<F>, flow: *mut Flow) {
+pub(crate) unsafe fn rejudge<F: Family>(
+    cx: &Context,
+    a: &Attempt<F>,
+    flow: *mut Flow,
+    judgement: &mut Judgement,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let epoch = addr_of!((*flow).epoch).read_volatile();
         let state = state_of(flow);
         let direction = state::opener(state);
-        let mut judgement = Judgement::blank();
         judge::judge::<F>(
             cx,
             &a.key,
             ask::<F>(&a.key, direction, origin(cx, flow, state)),
-            &mut judgement,
+            judgement,
         );
         if state & BEFORE_ATTACH != 0 {
-            before_attach::<F>(cx, a, direction, &mut judgement);
+            before_attach::<F>(cx, a, direction, judgement);
         }
         let verdict = match (judgement.allowed, cx.enforces()) {
             (true, _) => 0,
@@ -83,12 +87,12 @@ pub(crate) unsafe fn rejudge<F: Family>(cx: &Context, a: &Attempt<F>, flow: *mut
         if changed {
             (*flow).rule = judgement.rule;
             (*flow).reason = judgement.reason as u32;
-            announce(cx, a, &judgement, new, flow);
+            announce(cx, a, judgement, new, flow);
         }
     }
 }
 
-/// Who opened it was guessed: it stays if either direction allows it.
+/// Who opened it was guessed: it stays if either direction allows it, else the other direction's refusal stands.
 #[inline(always)]
 fn before_attach<F: Family>(
     cx: &Context,
@@ -97,12 +101,8 @@ fn before_attach<F: Family>(
     judgement: &mut Judgement,
 ) {
     if !judgement.allowed {
-        let mut other = Judgement::blank();
         let ask = ask::<F>(&a.key, state::opposite(judged), Origin::Forwarded);
-        judge::judge::<F>(cx, &a.key, ask, &mut other);
-        if other.allowed {
-            *judgement = other;
-        }
+        judge::judge::<F>(cx, &a.key, ask, judgement);
     }
     if judgement.allowed {
         judgement.reason = Reason::EstablishedBeforeAttach;

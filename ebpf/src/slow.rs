@@ -11,35 +11,41 @@ use crate::irregular;
 use crate::judge::Judgement;
 use crate::ledger;
 use crate::miss;
+use crate::scratch;
 use crate::step::Step;
-use core::mem::MaybeUninit;
 use weir_datapath::abi::Flow;
 
 /// A packet whose headers were read, with its flow entry or null.
 #[inline(never)]
 pub(crate) fn usual<F: Family>(cx: &Context, a: &Attempt<F>, flow: *mut Flow) -> i32 {
-    let mut judgement = Judgement::blank();
-    let step = by_flow(cx, a, flow, &mut judgement);
-    finish(cx, a, step, &mut judgement)
+    let Some(judgement) = scratch::judgement() else {
+        return Step::Drop as i32;
+    };
+    let step = by_flow(cx, a, flow, judgement);
+    finish(cx, a, step, judgement)
 }
 
 /// A packet that the fast path could not read.
 #[inline(never)]
 pub(crate) fn unusual<F: Family>(cx: &Context) -> i32 {
-    let mut a = MaybeUninit::<Attempt<F>>::uninit();
-    let mut judgement = Judgement::blank();
-    let a = a.write(Attempt::unparsed(cx.endpoint.id, F::Address::default(), 0));
-    let mut step = irregular::prepare(cx, a, &mut judgement);
+    let (Some(judgement), Some(space)) = (scratch::judgement(), F::workspace()) else {
+        return Step::Drop as i32;
+    };
+    // SAFETY: this CPU's working memory; nothing else refers to this part of it.
+    let space = unsafe { &mut *space };
+    space.attempt = Attempt::unparsed(cx.endpoint.id, F::Address::default(), 0);
+    let mut step = irregular::prepare(cx, space, judgement);
+    if step == Step::IcmpError {
+        step = icmp::error(cx, space, judgement);
+    }
+    let a = &space.attempt;
     if step == Step::LookUp {
         let flow = F::flows()
             .get_ptr_mut(&a.key)
             .unwrap_or(core::ptr::null_mut());
-        step = by_flow(cx, a, flow, &mut judgement);
+        step = by_flow(cx, a, flow, judgement);
     }
-    if step == Step::IcmpError {
-        step = icmp::error(cx, a, &mut judgement);
-    }
-    finish(cx, a, step, &mut judgement)
+    finish(cx, a, step, judgement)
 }
 
 #[inline(always)]
