@@ -7,6 +7,16 @@ mod kernel {
     mod harness;
     mod packets;
 
+    //X mod addresses;
+    mod denials;
     mod flows;
+    //X mod fragments;
+    //X mod headers;
+    //X mod icmp;
     mod load;
+    //X mod modes;
+    mod policy;
+    //X mod rejudge;
+    //X mod retire;
+    //X mod tcp;
 }

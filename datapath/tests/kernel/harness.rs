@@ -48,7 +48,6 @@ pub(super) struct Kernel {
     bpf: Ebpf,
     /// The endpoint as last written.
     pub(super) endpoint: Endpoint,
-    sets: EndpointSets,
     epoch: u32,
     ports_used: u32,
     /// Packets and bytes handed to the programs, by direction.
@@ -80,6 +79,82 @@ pub(super) fn with_kernel(test: impl FnOnce(&mut Kernel) + Send + 'static) {
     if let Err(panic) = std::thread::spawn(run).join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Addresses of one family.
+pub(super) struct Side {
+    /// 4 or 6.
+    pub(super) family: u8,
+    /// The endpoint's.
+    pub(super) pod: &'static str,
+    /// Another pod's.
+    pub(super) peer: &'static str,
+    /// A network that the peer is in, and its length.
+    pub(super) network: (&'static str, u32),
+    /// The node's own.
+    pub(super) node: &'static str,
+    /// A Service's.
+    pub(super) service: &'static str,
+    /// Nobody's.
+    pub(super) world: &'static str,
+    /// ICMP of this family: protocol, echo request, echo reply.
+    pub(super) echo: (u8, u8, u8),
+}
+
+impl Side {
+    /// A socket address.
+    pub(super) fn at(&self, address: &str, port: u16) -> String {
+        match self.family {
+            4 => format!("{address}:{port}"),
+            _ => format!("[{address}]:{port}"),
+        }
+    }
+
+    /// The pod's.
+    pub(super) fn pod(&self, port: u16) -> String {
+        self.at(self.pod, port)
+    }
+
+    /// The peer's.
+    pub(super) fn peer(&self, port: u16) -> String {
+        self.at(self.peer, port)
+    }
+}
+
+/// Both families.
+pub(super) const SIDES: [Side; 2] = [
+    Side {
+        family: 4,
+        pod: POD4,
+        peer: "10.1.0.1",
+        network: ("10.1.0.0", 16),
+        node: "192.168.0.1",
+        service: "10.96.0.1",
+        world: "1.1.1.1",
+        echo: (IPPROTO_ICMP, 8, 0),
+    },
+    Side {
+        family: 6,
+        pod: POD6,
+        peer: "fd01::1",
+        network: ("fd01::", 64),
+        node: "fdc0::1",
+        service: "fd96::1",
+        world: "2606:4700::1111",
+        echo: (IPPROTO_ICMPV6, 128, 129),
+    },
+];
+
+/// Runs a test for both families, one after the other, each with empty tables.
+pub(super) fn with_each_family(test: impl Fn(&mut Kernel, &Side) + Send + 'static) {
+    with_kernel(move |k| {
+        for side in SIDES {
+            k.reset();
+            println!("IPv{}", side.family);
+            test(k, &side);
+            k.assert_every_packet_is_counted_once();
+        }
+    });
 }
 
 fn object() -> Result<Vec<u8>, String> {
@@ -122,7 +197,43 @@ impl Kernel {
                 panic!("{name}: {error:#?}");
             }
         }
-        let endpoint = Endpoint {
+        let mut kernel = Self {
+            bpf,
+            endpoint: Endpoint::default(),
+            epoch: 1,
+            ports_used: 0,
+            sent: StdHashMap::new(),
+        };
+        kernel.reset();
+        kernel
+    }
+
+    /// Empty tables, and an endpoint that no policy isolates.
+    pub(super) fn reset(&mut self) {
+        self.clear::<FlowKey4, Flow>(maps::FLOWS4);
+        self.clear::<FlowKey6, Flow>(maps::FLOWS6);
+        self.clear::<DenialKey4, Denial>(maps::DENIALS4);
+        self.clear::<DenialKey6, Denial>(maps::DENIALS6);
+        self.clear::<u32, Peer>(maps::PEERS4);
+        self.clear::<[u8; 16], Peer>(maps::PEERS6);
+        self.clear::<FrontendKey4, u32>(maps::FRONTENDS4);
+        self.clear::<FrontendKey6, u32>(maps::FRONTENDS6);
+        self.clear::<VerdictKey, PortTable>(maps::VERDICTS);
+        self.clear::<SourceKey, u32>(maps::SOURCES);
+        let ledger: PerCpuHashMap<_, LedgerKey, LedgerCount> =
+            self.map(maps::LEDGER).try_into().unwrap();
+        let keys: Vec<LedgerKey> = ledger.keys().map(Result::unwrap).collect();
+        let mut ledger: PerCpuHashMap<_, LedgerKey, LedgerCount> =
+            self.map(maps::LEDGER).try_into().unwrap();
+        for key in keys {
+            ledger.remove(&key).unwrap();
+        }
+        self.flow_events();
+        self.denial_events();
+        self.array::<EndpointUse>(maps::ENDPOINT_USE)
+            .set(SLOT, EndpointUse::default(), 0)
+            .unwrap();
+        self.endpoint = Endpoint {
             ifindex: IFINDEX,
             id: ENDPOINT,
             flags: endpoint_flag::CHECK_SOURCE,
@@ -132,17 +243,18 @@ impl Kernel {
             flow_quota: 1000,
             ..Endpoint::default()
         };
-        let mut kernel = Self {
-            bpf,
-            endpoint,
-            sets: EndpointSets::default(),
-            epoch: 1,
-            ports_used: 0,
-            sent: StdHashMap::new(),
-        };
-        kernel.change_endpoint(|_| {});
-        kernel.set_epoch(1);
-        kernel
+        self.change_endpoint(|_| {});
+        self.set_sets(set::OPEN, set::OPEN);
+        self.sent.clear();
+        self.bump_epoch();
+    }
+
+    fn clear<K: aya::Pod, V: aya::Pod>(&mut self, name: &str) {
+        let mut map = self.hash::<K, V>(name);
+        let keys: Vec<K> = map.keys().map(Result::unwrap).collect();
+        for key in keys {
+            map.remove(&key).unwrap();
+        }
     }
 
     // --- what user space writes ---
@@ -158,8 +270,7 @@ impl Kernel {
 
     /// Switches the policy sets in force.
     pub(super) fn set_sets(&mut self, ingress: u32, egress: u32) {
-        self.sets = EndpointSets { ingress, egress };
-        let sets = self.sets;
+        let sets = EndpointSets { ingress, egress };
         self.array::<EndpointSets>(maps::ENDPOINT_SETS)
             .set(SLOT, sets, 0)
             .unwrap();
@@ -341,6 +452,27 @@ impl Kernel {
         }
     }
 
+    /// Moves the endpoint's entry to another slot.
+    pub(super) fn move_endpoint(&mut self, slot: u32) {
+        let endpoint = self.endpoint;
+        let mut endpoints = self.array::<Endpoint>(maps::ENDPOINTS);
+        endpoints.set(SLOT, Endpoint::default(), 0).unwrap();
+        endpoints.set(slot, endpoint, 0).unwrap();
+    }
+
+    /// Runs a packet that no endpoint is expected to count.
+    pub(super) fn run_uncounted(
+        &mut self,
+        direction: Direction,
+        frame: &Frame,
+        context: Context,
+    ) -> Action {
+        let sent = self.sent.clone();
+        let action = self.run(direction, frame, context, 1);
+        self.sent = sent;
+        action
+    }
+
     /// Runs one of the two packet programs `repeat` times.
     pub(super) fn run(
         &mut self,
@@ -354,11 +486,9 @@ impl Kernel {
             Direction::Ingress => programs::TO_POD,
         };
         let value = self.test_run(name, frame.bytes(), &context, repeat).0;
-        if context.ifindex == IFINDEX {
-            let sent = self.sent.entry(direction).or_default();
-            sent.packets += u64::from(repeat);
-            sent.bytes += u64::from(repeat) * frame.bytes().len() as u64;
-        }
+        let sent = self.sent.entry(direction).or_default();
+        sent.packets += u64::from(repeat);
+        sent.bytes += u64::from(repeat) * frame.bytes().len() as u64;
         match value as i32 {
             -1 => Action::Next,
             2 => Action::Drop,
