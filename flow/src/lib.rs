@@ -4,6 +4,7 @@ pub mod columns;
 pub mod filter;
 pub mod hubble;
 mod record;
+pub mod request;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod sides;
