@@ -115,6 +115,24 @@ enum Closing {
     Yes,
 }
 
+/// A batch on its way to disk.
+#[derive(Debug)]
+pub struct Submitted(oneshot::Receiver<Result<Stored, Arc<StoreError>>>);
+
+impl Submitted {
+    /// Returns when it is on disk.
+    ///
+    /// # Errors
+    /// It is not stored.
+    pub async fn stored(self) -> Result<Stored, Arc<StoreError>> {
+        self.0.await.map_err(|_| closed())?
+    }
+}
+
+fn closed() -> Arc<StoreError> {
+    Arc::new(StoreError::Closed)
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").finish_non_exhaustive()
@@ -135,14 +153,22 @@ impl Store {
     /// # Errors
     /// It is not stored, e.g. because the disk is full. The collector keeps it and sends it again.
     pub async fn append(&self, batch: Batch) -> Result<Stored, Arc<StoreError>> {
+        self.submit(batch).await?.stored().await
+    }
+
+    /// Hands a batch over; batches are stored in the order in which they are handed over. Waits while the writer has
+    /// enough to do.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn submit(&self, batch: Batch) -> Result<Submitted, Arc<StoreError>> {
         let (reply, answer) = oneshot::channel();
-        let closed = || Arc::new(StoreError::Closed);
         if *self.close.borrow() == Closing::Yes {
             return Err(closed());
         }
         let append = Append { batch, reply };
         self.queue.send(append).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        Ok(Submitted(answer))
     }
 
     /// Everything there is, each row once.
