@@ -66,7 +66,7 @@ impl Facts {
 }
 
 /// The kernel's direction as a record's.
-pub(super) fn direction(number: u8) -> Direction {
+pub fn direction(number: u8) -> Direction {
     if number == abi::Direction::Egress as u8 {
         Direction::Egress
     } else {
@@ -104,11 +104,6 @@ pub(super) fn flow_counts(flow: &Flow) -> Counts {
             segments,
         }
     };
-    let dropped = |tally: abi::Tally| Tally {
-        packets: tally.packets,
-        bytes: tally.bytes,
-        segments: tally.packets,
-    };
     Counts {
         egress: since(
             flow.egress,
@@ -122,8 +117,8 @@ pub(super) fn flow_counts(flow: &Flow) -> Counts {
             flow.ingress_extra_segments,
             flow.base_segments[1],
         ),
-        egress_dropped: dropped(flow.egress_dropped),
-        ingress_dropped: dropped(flow.ingress_dropped),
+        egress_dropped: since(flow.egress_dropped, flow.base_egress_dropped, 0, 0),
+        ingress_dropped: since(flow.ingress_dropped, flow.base_ingress_dropped, 0, 0),
     }
 }
 

@@ -61,7 +61,14 @@ impl EntryKey {
                     && key.endpoint_protocol & 0xff == 0
                     && key.ethertype == 0
             }
-            Self::Denial6(_) | Self::Flow4(_) | Self::Flow6(_) => false,
+            Self::Denial6(key) => {
+                key.remote == [0; 16]
+                    && key.local == [0; 16]
+                    && key.port == 0
+                    && key.endpoint_protocol & 0xff == 0
+                    && key.ethertype == 0
+            }
+            Self::Flow4(_) | Self::Flow6(_) => false,
         }
     }
 

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use weir_datapath::abi::{LedgerCount, LedgerKey, Reason, Verdict};
+use serde::{Deserialize, Serialize};
+use weir_datapath::abi::{LedgerCount, LedgerKey, Reason, Tally, Verdict};
 use weir_flow::{Item, LossPlace, LossRecord, Timestamp};
 
 use super::WallClock;
@@ -12,12 +13,62 @@ use crate::names::Names;
 /// Remembers what was already reported, because kernel counters only grow.
 #[derive(Debug, Default)]
 pub struct Losses {
-    reported: HashMap<LedgerKey, LedgerCount>,
+    reported: HashMap<LedgerKey, Tally>,
     ledger_full: (u64, u64),
     since: Timestamp,
 }
 
+/// What was reported, in a form for the disk: a later run that adopts the maps must not report it again.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    lines: Vec<ReportedLine>,
+    ledger_full: (u64, u64),
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ReportedLine {
+    endpoint: u32,
+    direction: u8,
+    verdict: u8,
+    reason: u8,
+    packets: u64,
+    bytes: u64,
+}
+
 impl Losses {
+    /// Goes on where `reported` was taken. `since`: when what is reported next began at the earliest.
+    pub fn resume(reported: Reported, since: Timestamp) -> Self {
+        let lines = reported.lines.into_iter().map(|line| {
+            let key = LedgerKey {
+                endpoint: line.endpoint,
+                direction: line.direction,
+                verdict: line.verdict,
+                reason: line.reason,
+                reserved: 0,
+            };
+            (key, Tally { packets: line.packets, bytes: line.bytes })
+        });
+        Self { reported: lines.collect(), ledger_full: reported.ledger_full, since }
+    }
+
+    /// What was reported so far.
+    pub fn reported(&self) -> Reported {
+        let lines = self.reported.iter().map(|(key, tally)| ReportedLine {
+            endpoint: key.endpoint,
+            direction: key.direction,
+            verdict: key.verdict,
+            reason: key.reason,
+            packets: tally.packets,
+            bytes: tally.bytes,
+        });
+        Reported { lines: lines.collect(), ledger_full: self.ledger_full }
+    }
+
+    /// A line was read for the last time and removed.
+    pub fn forget(&mut self, key: &LedgerKey) {
+        self.reported.remove(key);
+    }
+
     /// Compares ledger readings (summed over CPUs) with what was reported, and emits the difference.
     pub fn ledger(
         &mut self,
@@ -28,15 +79,15 @@ impl Losses {
         out: &mut impl FnMut(Item),
     ) {
         for (key, count) in readings {
-            let Some(place) = place(key) else { continue };
-            let before = self.reported.insert(*key, *count).unwrap_or_default();
-            let packets = count.tally.packets.wrapping_sub(before.tally.packets);
+            let Some(place) = loss_place(key) else { continue };
+            let before = self.reported.insert(*key, count.tally).unwrap_or_default();
+            let packets = count.tally.packets.wrapping_sub(before.packets);
             if packets == 0 {
                 continue;
             }
             let local = names.local(key.endpoint).endpoint;
             let endpoint: Arc<str> = format!("{}/{}", local.namespace, local.name).into();
-            let bytes = count.tally.bytes.wrapping_sub(before.tally.bytes);
+            let bytes = count.tally.bytes.wrapping_sub(before.bytes);
             out(Item::Loss(self.loss(
                 place,
                 Some(endpoint),
@@ -96,7 +147,7 @@ impl Losses {
 }
 
 /// Where the packets of a ledger line were lost; `None` for named non-flow counters (ARP, neighbour discovery, ...).
-fn place(key: &LedgerKey) -> Option<LossPlace> {
+pub fn loss_place(key: &LedgerKey) -> Option<LossPlace> {
     if key.verdict == Verdict::Deny as u8 {
         return None;
     }
@@ -110,7 +161,6 @@ fn place(key: &LedgerKey) -> Option<LossPlace> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_datapath::abi::Tally;
 
     #[test]
     fn a_growing_ledger_line_is_reported_once() {
@@ -147,5 +197,20 @@ mod tests {
             })
             .collect();
         assert_eq!(packets, [3, 2]);
+        let mut later = Losses::resume(losses.reported(), Timestamp(10));
+        let count = LedgerCount {
+            tally: Tally {
+                packets: 9,
+                bytes: 900,
+            },
+            extra_segments: 0,
+        };
+        let mut after_restart = Vec::new();
+        later.ledger(&[(key, count)], &names, &node, &clock, &mut |item| {
+            after_restart.push(item)
+        });
+        assert!(
+            matches!(&after_restart[..], [Item::Loss(loss)] if loss.packets == 4 && loss.bytes == 400)
+        );
     }
 }

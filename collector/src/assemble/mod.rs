@@ -26,9 +26,9 @@ use hashbrown::HashMap;
 use weir_flow::{Direction, Item, Record, Timestamp};
 
 pub use clock::WallClock;
-pub use draft::reason;
+pub use draft::{direction, reason};
 pub use entry::{EntryKey, Tuple, event_address, v4};
-pub use loss::Losses;
+pub use loss::{Losses, Reported, loss_place};
 pub use sweep::Disposition;
 pub use timeouts::{Pressure, Timeouts};
 
@@ -125,9 +125,9 @@ impl Assembler {
         }
     }
 
-    /// The endpoint's interface is gone: the next sweep ends its entries.
-    pub fn endpoint_gone(&mut self, endpoint: u32) {
-        self.gone.insert(endpoint);
+    /// The endpoints (numbers) whose interfaces are gone: the next sweep ends their entries.
+    pub fn set_gone(&mut self, gone: HashSet<u32>) {
+        self.gone = gone;
     }
 
     /// How many entries are tracked.

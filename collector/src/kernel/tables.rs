@@ -115,6 +115,17 @@ impl FlowTables {
             .map_err(|source| io_error("reading", K::MAP, source))
     }
 
+    /// How many entries a table can hold.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Map`].
+    pub fn capacity<K: TableKey>(&self) -> Result<u32, KernelError> {
+        let info = K::table(self).map().info();
+        info.map(|info| info.max_entries())
+            .map_err(|error| map_error("reading", K::MAP, error))
+    }
+
     /// One entry.
     ///
     /// # Errors

@@ -76,7 +76,13 @@ impl Recent {
             .send_if_modified(|seen| std::mem::replace(seen, written) != written);
     }
 
-    /// Reads at most `limit` items from `cursor` on (0 = the oldest there is).
+    /// The cursor at the oldest item there is.
+    pub fn begin(&self) -> u64 {
+        let ring = self.lock();
+        ring.written - ring.items.len() as u64
+    }
+
+    /// Reads at most `limit` items from `cursor` on.
     pub fn read(&self, cursor: u64, limit: usize) -> Chunk {
         let ring = self.lock();
         let oldest = ring.written - ring.items.len() as u64;
@@ -88,9 +94,8 @@ impl Recent {
             .take(limit)
             .cloned()
             .collect();
-        let missed = if cursor == 0 { 0 } else { start - cursor };
         Chunk {
-            missed,
+            missed: start - cursor.min(start),
             next: start + items.len() as u64,
             items,
         }
@@ -154,10 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_of_the_empty_store_is_told_what_it_missed_too() {
+        let recent = Recent::new(2);
+        let cursor = recent.begin();
+        recent.append((1..=5).map(item));
+        assert_eq!(recent.read(cursor, 10).missed, 3);
+    }
+
+    #[test]
     fn a_new_reader_of_an_overwritten_store_missed_nothing_it_asked_for() {
         let recent = Recent::new(2);
         recent.append((1..=5).map(item));
-        let chunk = recent.read(0, 10);
+        let chunk = recent.read(recent.begin(), 10);
         assert_eq!((chunk.items.len(), chunk.missed), (2, 0));
     }
 }

@@ -1,0 +1,36 @@
+//! Where records go.
+
+use std::sync::Arc;
+
+use weir_flow::Item;
+
+use crate::export::otlp::OtlpSink;
+use crate::recent::Recent;
+use crate::telemetry::FlowMetrics;
+
+/// All receivers of records.
+pub struct Sinks {
+    /// Memory, for `GetFlows`.
+    pub recent: Recent,
+    /// Metrics of flows and denials.
+    pub metrics: FlowMetrics,
+    /// OTLP logs.
+    pub otlp: Option<OtlpSink>,
+}
+
+impl Sinks {
+    /// Hands items over. When this returns they survive a crash of the collector, as far as there is a spool.
+    pub(super) fn deliver(&mut self, items: &mut Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
+        let items: Vec<Arc<Item>> = items.drain(..).map(Arc::new).collect();
+        for item in &items {
+            self.metrics.observe(item);
+            if let Some(otlp) = &self.otlp {
+                otlp.send(item);
+            }
+        }
+        self.recent.append(items);
+    }
+}

@@ -1,0 +1,81 @@
+//! What the collector serves: Hubble's Observer, health, and Weir's own service, over TCP and a unix socket.
+
+mod flows;
+mod listen;
+mod observer;
+
+use std::io;
+
+use futures::Stream;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tonic_health::ServingStatus;
+use weir_proto::observer::observer_server::ObserverServer;
+
+pub use listen::{ListenError, UnixSocket, tcp, unix};
+pub use observer::Observer;
+
+/// The names under which Hubble's clients ask for our health; they use `hubble.server.Observer`.
+const HEALTH: [&str; 3] = ["", "observer.Observer", "hubble.server.Observer"];
+
+/// All services as one router.
+pub async fn routes(observer: Observer) -> Routes {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    for name in HEALTH {
+        reporter.set_service_status(name, ServingStatus::Serving).await;
+    }
+    let mut routes = Routes::builder();
+    routes.add_service(health).add_service(ObserverServer::new(observer));
+    routes.routes()
+}
+
+/// Serves on TCP until `shutdown`.
+///
+/// # Errors
+/// If the server fails as a whole; a broken connection is no such failure.
+pub async fn serve_tcp(
+    listener: TcpListener,
+    routes: Routes,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    run(TcpListenerStream::new(listener), routes, shutdown).await
+}
+
+/// Serves on a unix socket until `shutdown`; then removes it.
+///
+/// # Errors
+/// As [`serve_tcp`].
+pub async fn serve_unix(
+    socket: UnixSocket,
+    routes: Routes,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let (listener, _file) = socket.into_parts();
+    run(UnixListenerStream::new(listener), routes, shutdown).await
+}
+
+async fn run<S, C>(
+    incoming: S,
+    routes: Routes,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error>
+where
+    S: Stream<Item = io::Result<C>>,
+    C: tokio::io::AsyncRead + tokio::io::AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let serving = Server::builder()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+    // Live streams never end by themselves: they are cut a moment after the shutdown.
+    tokio::select! {
+        result = serving => result,
+        () = async { shutdown.cancelled().await; tokio::time::sleep(LINGER).await } => Ok(()),
+    }
+}
+
+/// How long answers that are on their way may take after the shutdown.
+const LINGER: std::time::Duration = std::time::Duration::from_millis(500);
