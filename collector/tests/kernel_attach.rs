@@ -4,7 +4,9 @@ mod common;
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use common::{TestRoot, enter_node, ifindex, options, run, skipped};
-use weir_collector::kernel::{AttachMethod, Attached, Kernel, Options, Presence, detach_all};
+use weir_collector::kernel::{
+    AttachMethod, Attached, Kernel, MapOrigin, Options, Presence, detach_all,
+};
 
 fn programs_on(interface: &str) -> usize {
     let count = |hook| SchedClassifier::query_tcx(interface, hook).unwrap().1.len();
@@ -112,10 +114,47 @@ fn detach_all_removes_every_trace() {
     kernel.attacher.attach(ifindex("v0")).unwrap();
     drop(kernel);
     assert_eq!(programs_on("v0"), 2);
-    detach_all(&root.0, &[]).unwrap();
+    detach_all(&root.0).unwrap();
     // The kernel lets go of a removed link a moment later.
     assert!(common::eventually(|| programs_on("v0") == 0));
     assert!(std::fs::metadata(root.0.path()).is_err());
+}
+
+#[test]
+fn links_of_another_schema_are_taken_over_and_its_maps_removed() {
+    if skipped() {
+        return;
+    }
+    enter_node();
+    run("ip link add v0 type veth peer name v1");
+    let root = TestRoot::new();
+    let mut kernel = Kernel::open(&root.0, &options()).unwrap();
+    kernel.attacher.attach(ifindex("v0")).unwrap();
+    drop(kernel);
+    let other = root.0.path().join("v0");
+    std::fs::rename(
+        root.0
+            .path()
+            .join(format!("v{}", weir_datapath::abi::SCHEMA)),
+        &other,
+    )
+    .unwrap();
+
+    let mut kernel = Kernel::open(&root.0, &options()).unwrap();
+    assert_eq!(kernel.origin, MapOrigin::Fresh, "maps beside the old ones");
+    assert!(kernel.attacher.runs_other_schema(ifindex("v0")).unwrap());
+    assert_eq!(
+        kernel.attacher.attach(ifindex("v0")).unwrap(),
+        Attached::Adopted
+    );
+    assert!(!kernel.attacher.runs_other_schema(ifindex("v0")).unwrap());
+    kernel.attacher.remove_other_schemas().unwrap();
+    assert!(std::fs::metadata(other).is_err());
+    assert_eq!(programs_on("v0"), 2);
+    assert_eq!(
+        kernel.attacher.check(ifindex("v0")).unwrap(),
+        Presence::First
+    );
 }
 
 #[test]
@@ -152,7 +191,7 @@ fn clsact_filters_are_found_again_by_their_handle() {
         Attached::Fresh
     );
     drop(kernel);
-    detach_all(&root.0, &[ifindex("v0")]).unwrap();
+    detach_all(&root.0).unwrap();
     let filters = std::process::Command::new("tc")
         .args(["filter", "show", "dev", "v0", "ingress"])
         .output()

@@ -80,7 +80,7 @@ fn two_collectors_do_not_share_a_pin_root() {
     let _first = Kernel::open(&root.0, &options()).unwrap();
     let error = expect_error(Kernel::open(&root.0, &options())).to_string();
     assert!(error.contains("is in use by process"), "{error}");
-    let error = detach_all(&root.0, &[]).unwrap_err().to_string();
+    let error = detach_all(&root.0).unwrap_err().to_string();
     assert!(error.contains("is in use"), "{error}");
 }
 

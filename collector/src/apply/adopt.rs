@@ -1,80 +1,50 @@
 //! What an earlier run left in the maps, as the state that the next update starts from.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use weir_datapath::abi;
 use weir_policy::model::Name;
-use weir_policy::tables::{EndpointSets, Frontend, IdentityId, Peer, PortTable, SetId};
+use weir_policy::tables::{IdentityId, SetId, Tables, Write};
 
 use super::{Applier, convert};
-use crate::kernel::{Dump, MapWriter};
-
-/// The adopted maps in the compiler's terms.
-#[derive(Clone, Debug, Default)]
-pub struct Adopted {
-    /// Address → class.
-    pub peers: HashMap<IpAddr, Peer>,
-    /// CIDR → class.
-    pub networks: HashMap<IpNet, Peer>,
-    /// Service front end → class.
-    pub frontends: HashMap<Frontend, IdentityId>,
-    /// (set, identity) → port table.
-    pub verdicts: HashMap<(SetId, IdentityId), PortTable>,
-    /// The two sets in force at a pod.
-    pub endpoints: HashMap<Name, EndpointSets>,
-}
+use crate::kernel::{Dump, MapWrite, MapWriter};
 
 impl<W: MapWriter> Applier<W> {
-    /// An owner of maps that hold something already. Writes nothing.
+    /// An owner of maps that hold something already, and what they hold in the compiler's terms. Writes nothing.
     ///
     /// `pods`: the pods that the state directory names for slots.
-    pub fn adopt(writer: W, dump: &Dump, pods: &BTreeMap<u32, Name>) -> (Self, Adopted) {
+    pub fn adopt(writer: W, dump: &Dump, pods: &BTreeMap<u32, Name>) -> (Self, Tables) {
         let mut applier = Self::new(writer);
         applier.epoch = dump.epoch;
-        let mut adopted = Adopted::default();
+        let mut tables = Tables::default();
         for (address, peer) in &dump.peers {
-            adopted.peers.insert(*address, convert::peer_back(*peer));
-            let map = if address.is_ipv4() {
-                abi::maps::PEERS4
-            } else {
-                abi::maps::PEERS6
-            };
-            applier.book(std::iter::once((map, 1)));
+            applier.count(&MapWrite::Peer(*address, None));
+            tables.apply(&Write::Peer(*address, convert::peer_back(*peer)));
         }
         for (network, peer) in &dump.networks {
-            adopted.networks.insert(*network, convert::peer_back(*peer));
-            let map = if matches!(network, IpNet::V4(_)) {
-                abi::maps::NETWORKS4
-            } else {
-                abi::maps::NETWORKS6
-            };
-            applier.book(std::iter::once((map, 1)));
+            applier.count(&MapWrite::Network(*network, None));
+            tables.apply(&Write::Network(*network, convert::peer_back(*peer)));
         }
         for (key, identity) in &dump.frontends {
-            let map = if key.address.is_ipv4() {
-                abi::maps::FRONTENDS4
-            } else {
-                abi::maps::FRONTENDS6
-            };
-            applier.book(std::iter::once((map, 1)));
+            applier.count(&MapWrite::Frontend(*key, None));
             if let Some(frontend) = convert::frontend_back(*key) {
-                adopted.frontends.insert(frontend, IdentityId(*identity));
+                tables.apply(&Write::Frontend(frontend, IdentityId(*identity)));
             }
         }
         for (key, table) in &dump.verdicts {
             let ranges = ranges(dump, *table);
-            applier.book(std::iter::once((abi::maps::VERDICTS, 1)));
+            applier.count(&MapWrite::Verdict(*key, None));
             applier.verdicts.insert(*key, *table);
             if table.count > 0 {
                 applier.arena.adopt(table.first, Arc::clone(&ranges));
             }
-            let key = (SetId(key.set), IdentityId(key.identity));
-            adopted
-                .verdicts
-                .insert(key, convert::table_back(*table, &ranges));
+            let table = convert::table_back(*table, &ranges);
+            tables.apply(&Write::Verdict(
+                SetId(key.set),
+                IdentityId(key.identity),
+                table,
+            ));
         }
         for (slot, _, sets) in &dump.endpoints {
             // A pending one has no sets of the compiler's: the first update brings them.
@@ -83,10 +53,14 @@ impl<W: MapWriter> Applier<W> {
             {
                 applier.slots.insert(pod.clone(), *slot);
                 applier.sets.insert(pod.clone(), sets);
-                adopted.endpoints.insert(pod.clone(), sets);
+                tables.apply(&Write::Endpoint(pod.clone(), sets));
             }
         }
-        (applier, adopted)
+        (applier, tables)
+    }
+
+    fn count(&mut self, entry: &MapWrite) {
+        self.book(std::iter::once((entry.map(), 1)));
     }
 }
 

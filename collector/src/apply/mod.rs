@@ -3,7 +3,7 @@
 //! An update is planned whole before its first write, so that a map without room refuses it with nothing changed. Its
 //! writes then go in order: identities prepared in live sets, addresses, new sets, endpoints switched, epoch bumped.
 //! Stopped after any one of them, every verdict is the old or the new one. What nothing refers to any more goes after a
-//! grace time, unless a later update has written it again.
+//! grace time, and before the next update: the compiler takes it as gone.
 
 mod adopt;
 mod arena;
@@ -12,6 +12,7 @@ mod endpoint;
 mod plan;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
@@ -23,11 +24,10 @@ use crate::kernel::{KernelError, MapWrite, MapWriter};
 use arena::Arena;
 use plan::{EntryKey, Plan};
 
-pub use adopt::Adopted;
 pub use endpoint::{EndpointSpec, Programmed};
 
-/// How long what was replaced stays in the maps: programs that looked it up run for microseconds.
-pub const GRACE: Duration = Duration::from_secs(1);
+/// How long what was replaced stays in the maps: programs that looked it up run for microseconds, without preemption.
+pub const GRACE: Duration = Duration::from_millis(20);
 
 /// Why an update is not in force. The old state is.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ pub struct Applier<W> {
     /// The slots of pods whose interfaces are known.
     slots: HashMap<Name, u32>,
     /// Entries to be removed, and from when.
-    removals: HashMap<EntryKey, Instant>,
+    removals: VecDeque<(Instant, EntryKey)>,
     /// Port tables to be freed, and from when.
     freed: VecDeque<(Instant, u32)>,
 }
@@ -95,7 +95,7 @@ impl<W: MapWriter> Applier<W> {
             epoch: 0,
             sets: HashMap::new(),
             slots: HashMap::new(),
-            removals: HashMap::new(),
+            removals: VecDeque::new(),
             freed: VecDeque::new(),
         }
     }
@@ -134,13 +134,23 @@ impl<W: MapWriter> Applier<W> {
     }
 
     /// Brings an update into force, its cleanup excepted: see [`Applier::clean_up`]. Names of what it holds must be on
-    /// disk already.
+    /// disk already. Waits for the grace time of the update before, if that was a moment ago.
     ///
     /// # Errors
     ///
     /// [`ApplyError`]; the last state stays in force.
-    pub fn apply(&mut self, update: &Update, now: Instant) -> Result<Applied, ApplyError> {
-        let plan = Plan::of(self, update)?;
+    pub fn apply(&mut self, update: &Update) -> Result<Applied, ApplyError> {
+        self.clean_up_by(self.removals.back().map(|(due, _)| *due))?;
+        let plan = match Plan::of(self, update) {
+            Err(ApplyError::Full {
+                map: abi::maps::PORTS,
+                ..
+            }) if !self.freed.is_empty() => {
+                self.clean_up_by(self.freed.back().map(|(due, _)| *due))?;
+                Plan::of(self, update)?
+            }
+            planned => planned?,
+        };
         if let Err(error) = self.write_all(&plan) {
             plan.abandon(&mut self.arena);
             return Err(error.into());
@@ -152,16 +162,22 @@ impl<W: MapWriter> Applier<W> {
                 None => _ = self.verdicts.remove(key),
             }
         }
-        self.release(&plan.released, now);
-        for key in plan.writes.iter().filter_map(EntryKey::of) {
-            self.removals.remove(&key);
-        }
+        let due = Instant::now() + GRACE;
+        self.release(&plan.released, due);
         self.book_endpoints(&update.switch);
-        self.queue_cleanup(&update.cleanup, now);
+        self.queue_cleanup(&update.cleanup, due);
         Ok(Applied {
             epoch: self.epoch,
             writes: plan.writes.len(),
         })
+    }
+
+    /// Waits for a grace time to end, and cleans up.
+    fn clean_up_by(&mut self, due: Option<Instant>) -> Result<(), KernelError> {
+        if let Some(due) = due {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        self.clean_up(Instant::now()).map(|_| ())
     }
 
     /// All writes and the new epoch, or none.
@@ -208,15 +224,15 @@ impl<W: MapWriter> Applier<W> {
         }
     }
 
-    fn release(&mut self, tables: &[u32], now: Instant) {
+    fn release(&mut self, tables: &[u32], due: Instant) {
         for &first in tables {
             if self.arena.release(first) {
-                self.freed.push_back((now + GRACE, first));
+                self.freed.push_back((due, first));
             }
         }
     }
 
-    fn queue_cleanup(&mut self, cleanup: &[Write], now: Instant) {
+    fn queue_cleanup(&mut self, cleanup: &[Write], due: Instant) {
         for write in cleanup {
             let key = match write {
                 Write::RemovePeer(address) => EntryKey::Peer(*address),
@@ -237,14 +253,15 @@ impl<W: MapWriter> Applier<W> {
                     continue;
                 }
             };
-            self.removals.insert(key, now + GRACE);
+            self.removals.push_back((due, key));
         }
     }
 
     /// When [`Applier::clean_up`] has something to do next.
     pub fn next_cleanup(&self) -> Option<Instant> {
+        let removal = self.removals.front().map(|(due, _)| *due);
         let freed = self.freed.front().map(|(due, _)| *due);
-        self.removals.values().copied().chain(freed).min()
+        removal.into_iter().chain(freed).min()
     }
 
     /// Removes what nothing has referred to for the grace time. To be called again after an error.
@@ -253,29 +270,36 @@ impl<W: MapWriter> Applier<W> {
     ///
     /// [`KernelError::Map`]; what is left stays queued.
     pub fn clean_up(&mut self, now: Instant) -> Result<usize, KernelError> {
-        let due: Vec<EntryKey> = self
+        let mut removed = 0;
+        while let Some((_, key)) = self
             .removals
-            .iter()
-            .filter(|(_, due)| **due <= now)
-            .map(|(key, _)| *key)
-            .collect();
-        for key in &due {
-            let removal = key.removal();
-            let was_there = self.writer.inverse(&removal)? != removal;
-            self.writer.write(&removal)?;
-            self.removals.remove(key);
-            if was_there {
-                self.book(std::iter::once((removal.map(), -1)));
-            }
-            if let EntryKey::Verdict(key) = key
-                && let Some(table) = self.verdicts.remove(key).filter(|table| table.count > 0)
-            {
-                self.release(&[table.first], now);
-            }
+            .front()
+            .filter(|(due, _)| *due <= now)
+            .copied()
+        {
+            self.remove(key, now + GRACE)?;
+            self.removals.pop_front();
+            removed += 1;
         }
         while let Some((_, first)) = self.freed.pop_front_if(|(due, _)| *due <= now) {
             self.arena.free(first);
         }
-        Ok(due.len())
+        Ok(removed)
+    }
+
+    fn remove(&mut self, key: EntryKey, due: Instant) -> Result<(), KernelError> {
+        let removal = key.removal();
+        let was_there = self.writer.inverse(&removal)? != removal;
+        self.writer.write(&removal)?;
+        if was_there {
+            self.book(std::iter::once((removal.map(), -1)));
+        }
+        if let EntryKey::Verdict(key) = key
+            && let Some(table) = self.verdicts.remove(&key)
+            && table.count > 0
+        {
+            self.release(&[table.first], due);
+        }
+        Ok(())
     }
 }

@@ -11,15 +11,15 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 use weir_datapath::abi::maps;
-use weir_policy::tables::Update;
+use weir_policy::tables::{Tables, Update};
 
-use super::manager::Manager;
+use super::manager::{Manager, Policy};
 use super::mapping::LocalPod;
 use super::netlink::{Heard, Netlink, NetlinkError};
 use super::registry::Registry;
 use super::view::{EndpointEvent, EndpointView};
 use super::{EndpointsConfig, EndpointsError, adopt};
-use crate::apply::{Adopted, Applied, Applier, ApplyError};
+use crate::apply::{Applied, Applier, ApplyError};
 use crate::config::Scope;
 use crate::kernel::{Attacher, KernelClock, MapWriter as _, PolicyMaps};
 use crate::state::StateDir;
@@ -50,7 +50,7 @@ pub struct Endpoints {
     /// All endpoints.
     pub view: EndpointView,
     /// What an earlier run left in force: what the compiler starts from.
-    pub adopted: Arc<Adopted>,
+    pub adopted: Arc<Tables>,
     /// The addresses of this node's own interfaces; none in sidecar mode, where they are the pod's.
     pub local_addresses: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     commands: mpsc::Sender<Command>,
@@ -198,6 +198,7 @@ impl Actor {
             network: network.clone(),
             interfaces: BTreeMap::new(),
             uplinks: HashSet::new(),
+            policy: Policy::Adopted,
             pods: None,
             view: view.clone(),
             events: events.clone(),

@@ -26,6 +26,15 @@ const UNMAPPED: Duration = Duration::from_secs(60);
 /// How long an endpoint stays in the view after it is gone.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
+/// Whose policy is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    /// An earlier run's, or none.
+    Adopted,
+    /// That of an update of this run.
+    Ours,
+}
+
 /// All endpoints, and everything that their lives touch.
 pub(super) struct Manager {
     pub(super) config: EndpointsConfig,
@@ -37,6 +46,8 @@ pub(super) struct Manager {
     pub(super) interfaces: BTreeMap<u32, Interface>,
     /// Interfaces that are no pod's.
     pub(super) uplinks: HashSet<u32>,
+    /// Whether policy is in force that this process knows: until then, what was adopted is.
+    pub(super) policy: Policy,
     /// This node's pods, once the first list is complete.
     pub(super) pods: Option<Vec<LocalPod>>,
     pub(super) view: EndpointView,
@@ -89,7 +100,11 @@ impl Manager {
 
     /// Brings an update into force.
     pub(super) fn on_update(&mut self, update: &Update) -> Result<Applied, ApplyError> {
-        let applied = self.applier.apply(update, Instant::now())?;
+        let applied = self.applier.apply(update)?;
+        if self.policy == Policy::Adopted {
+            self.policy = Policy::Ours;
+            self.leave_other_schemas();
+        }
         let now = now();
         for interface in self.interfaces.values_mut() {
             let Some(pod) = interface
@@ -108,6 +123,16 @@ impl Manager {
             }
         }
         Ok(applied)
+    }
+
+    /// An upgrade with another map layout ends: interfaces that still ran the old programs get the new ones.
+    fn leave_other_schemas(&mut self) {
+        for ifindex in self.wanted() {
+            self.consider(ifindex);
+        }
+        if let Err(error) = self.attacher.remove_other_schemas() {
+            warn!(%error, "cannot remove the maps of another version");
+        }
     }
 
     /// Interfaces that should carry the programs.
@@ -131,6 +156,10 @@ impl Manager {
         }
         if self.uplinks.contains(&ifindex) || !self.wanted().contains(&ifindex) {
             return;
+        }
+        let runs_other = || self.attacher.runs_other_schema(ifindex).unwrap_or(false);
+        if self.policy == Policy::Adopted && runs_other() {
+            return; // its old programs enforce the policy that this process does not know yet
         }
         if self.config.scope == Scope::Node && self.network.is_uplink(ifindex) {
             self.uplinks.insert(ifindex);

@@ -10,7 +10,7 @@ use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, ProgramError, TcAttachType};
 use aya::sys::SyscallError;
-use nix::net::if_::if_indextoname;
+use nix::net::if_::{if_indextoname, if_nameindex};
 use tracing::{info, warn};
 use weir_datapath::abi::{Direction, programs};
 
@@ -312,6 +312,21 @@ impl Attacher {
         Ok(devices)
     }
 
+    /// Whether an interface still runs the programs of another schema, with maps of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Path`] if the pins cannot be listed.
+    pub fn runs_other_schema(&self, ifindex: u32) -> Result<bool, KernelError> {
+        let Some(root) = &self.pins else {
+            return Ok(false);
+        };
+        let links = root.pinned_links()?;
+        Ok(links
+            .iter()
+            .any(|pin| pin.ifindex == ifindex && !pin.path.starts_with(root.links())))
+    }
+
     /// Removes the maps of older schemas. To be called once every endpoint's links run the new programs.
     ///
     /// # Errors
@@ -335,17 +350,21 @@ impl Attacher {
     }
 }
 
-/// Removes every pin under `root`, and so ends enforcement, except on clsact interfaces, which `interfaces` names.
+/// Removes every pin under `root` and our filters from the interfaces of this thread's network namespace: enforcement
+/// ends.
 ///
 /// # Errors
 ///
 /// [`KernelError::Locked`] while a collector runs, [`KernelError::Path`].
-pub fn detach_all(root: &PinRoot, interfaces: &[u32]) -> Result<(), KernelError> {
+pub fn detach_all(root: &PinRoot) -> Result<(), KernelError> {
     preflight::check()?;
+    if !preflight::is_bpffs(root.path()) {
+        return Ok(()); // nothing can be pinned there
+    }
     let _lock = root.lock()?;
-    for &ifindex in interfaces {
+    for interface in if_nameindex().iter().flatten() {
         for hook in [TcAttachType::Ingress, TcAttachType::Egress] {
-            detach_filter(ifindex, hook);
+            detach_filter(interface.index(), hook);
         }
     }
     root.remove()

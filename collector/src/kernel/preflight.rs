@@ -96,7 +96,7 @@ pub(super) fn bpffs(root: &Path) -> Result<(), KernelError> {
 }
 
 /// Whether the nearest existing directory at or above `path` is on a bpf file system.
-fn is_bpffs(path: &Path) -> bool {
+pub(super) fn is_bpffs(path: &Path) -> bool {
     let nearest = path.ancestors().find(|ancestor| ancestor.is_dir());
     nearest
         .and_then(|directory| statfs(directory).ok())

@@ -15,7 +15,7 @@ use weir_datapath::abi;
 use weir_policy::model::Name;
 use weir_policy::tables::Update;
 
-use crate::apply::{Applied, Applier, ApplyError, EndpointSpec};
+use crate::apply::{Applied, Applier, ApplyError, EndpointSpec, GRACE};
 use crate::config::Posture;
 use crate::endpoints::LocalPod;
 use crate::kernel::{Kernel, KernelError, Limits, MapWrite, Options};
@@ -150,9 +150,11 @@ impl KernelTest {
     ///
     /// [`ApplyError`].
     pub fn apply(&mut self, update: &Update) -> Result<Applied, KernelTestError> {
-        let now = Instant::now();
-        let applied = self.applier.apply(update, now)?;
-        self.clean_up(now)?;
+        let applied = self.applier.apply(update)?;
+        // No packet runs but ours, so there is no grace time to wait for. Twice: what a removal releases is freed later.
+        for rounds in 1..=3 {
+            self.applier.clean_up(Instant::now() + rounds * GRACE)?;
+        }
         Ok(applied)
     }
 
@@ -171,14 +173,6 @@ impl KernelTest {
         let applied = self.apply(update);
         self.applier.writer_mut().watch(None);
         applied
-    }
-
-    fn clean_up(&mut self, now: Instant) -> Result<(), KernelTestError> {
-        // Twice: what a removal releases is freed a grace time later.
-        for rounds in 1..=2 {
-            self.applier.clean_up(now + rounds * crate::apply::GRACE)?;
-        }
-        Ok(())
     }
 
     /// Runs one packet.

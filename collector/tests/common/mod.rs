@@ -93,6 +93,23 @@ impl PodNs {
         try_run(&format!("nsenter --net=/run/netns/{} {command}", self.name))
     }
 
+    /// Runs a closure on a thread inside.
+    pub fn spawn_inside<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
+        let file = std::fs::File::open(format!("/run/netns/{}", self.name)).unwrap();
+        std::thread::spawn(move || {
+            nix::sched::setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            body()
+        })
+    }
+
+    /// Runs a closure inside and waits for it.
+    pub fn inside<T: Send + 'static>(&self, body: impl FnOnce() -> T + Send + 'static) -> T {
+        self.spawn_inside(body).join().unwrap()
+    }
+
     /// A pod behind a route of its own, as the ptp plugin makes it.
     pub fn ptp(host_end: &str, address: &str) -> Self {
         let ns = Self::new();
