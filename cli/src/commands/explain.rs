@@ -1,0 +1,72 @@
+//! `weir explain`: from manifests, or from the policies that a collector has in force.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, bail};
+use weir_policy::explain::{self, Party, Request};
+use weir_policy::manifest;
+use weir_policy::model::Protocol;
+use weir_proto::weir::v1::{ExplainRequest, ExplainResponse, aggregator_client::AggregatorClient, collector_client::CollectorClient};
+
+use super::policy::read;
+use crate::args::{ExplainArgs, ReportFormat, ServerAddress};
+use crate::{client, output};
+
+/// The aggregator's usual place.
+const DEFAULT_SERVER: &str = "localhost:4245";
+
+/// Runs the command: 0 if the connection is allowed, 1 if it is denied.
+///
+/// # Errors
+/// Parties that do not exist, manifests with errors, a server that does not answer.
+pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let (Some(from), Some(to)) = (&args.from, &args.to) else {
+        bail!("whose connection to whom? give --from and --to, e.g. --from shop/frontend --to shop/backend --port 8080");
+    };
+    let port = args.port.ok_or_else(|| anyhow!("which port? give --port"))?;
+    let protocol = Protocol::parse(&args.protocol.to_uppercase()).ok_or_else(|| anyhow!("`{}` is no protocol: tcp, udp or sctp", args.protocol))?;
+    let allowed = if args.files.is_empty() {
+        let request = ExplainRequest { from: from.clone(), to: to.clone(), port: u32::from(port), protocol: protocol.as_str().to_owned() };
+        ask(args, request).await?
+    } else {
+        from_files(args, &request(from, to, protocol, port)?)?
+    };
+    Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn request(from: &str, to: &str, protocol: Protocol, port: u16) -> anyhow::Result<Request> {
+    let party = |text: &str| text.parse::<Party>().map_err(|wrong| anyhow!(wrong));
+    Ok(Request { from: party(from)?, to: party(to)?, protocol, port })
+}
+
+fn from_files(args: &ExplainArgs, request: &Request) -> anyhow::Result<bool> {
+    let loaded = manifest::load(read(&args.files)?);
+    if loaded.has_errors() {
+        let errors: Vec<String> = loaded.errors().map(ToString::to_string).collect();
+        bail!("the manifests have errors:\n{}", errors.join("\n"));
+    }
+    let explanation = explain::explain(&loaded.cluster, request)?;
+    match args.output {
+        ReportFormat::Text => output::text(&explain::to_text(&explanation))?,
+        ReportFormat::Json => output::json(&explanation)?,
+    }
+    Ok(explanation.allowed)
+}
+
+async fn ask(args: &ExplainArgs, request: ExplainRequest) -> anyhow::Result<bool> {
+    let server = match &args.server {
+        Some(server) => server.clone(),
+        None => DEFAULT_SERVER.parse::<ServerAddress>().map_err(|wrong| anyhow!(wrong))?,
+    };
+    let channel = client::connect(&server).await.context("no manifests were given with -f, and no server answers")?;
+    let answer = match CollectorClient::new(channel.clone()).explain(request.clone()).await {
+        Err(status) if status.code() == tonic::Code::Unimplemented => AggregatorClient::new(channel).explain(request).await,
+        answer => answer,
+    };
+    let answer: ExplainResponse = answer.map_err(|status| client::refusal(&server, &status))?.into_inner();
+    match args.output {
+        ReportFormat::Text => output::text(&format!("{}\n(policy revision {} on {})\n", answer.text, answer.revision, answer.node))?,
+        ReportFormat::Json => output::text(&format!("{}\n", answer.json))?,
+    }
+    Ok(answer.allowed)
+}
