@@ -16,7 +16,7 @@ mod kernel {
     mod load;
     //X mod modes;
     mod policy;
-    //X mod rejudge;
-    //X mod retire;
-    //X mod tcp;
+    mod rejudge;
+    mod retire;
+    mod tcp;
 }

@@ -704,6 +704,17 @@ impl Kernel {
         events
     }
 
+    /// Runs the retire program on these keys; its return value.
+    pub(super) fn retire(&mut self, table: u8, count: u8, slot: u16, keys: &[u8]) -> u32 {
+        let mut input = vec![0; 12];
+        input.extend(retire::ETHERTYPE.to_be_bytes());
+        input.extend([table, count]);
+        input.extend(slot.to_ne_bytes());
+        input.extend_from_slice(keys);
+        self.test_run(programs::RETIRE, &input, &Context::default(), 1)
+            .0
+    }
+
     /// The kernel's clock pair.
     pub(super) fn clock(&mut self) -> ClockPair {
         self.test_run(programs::CLOCK, &[0; 64], &Context::default(), 1);
@@ -826,6 +837,37 @@ impl FlowKey {
             _ => panic!("addresses of two families"),
         }
     }
+}
+
+/// A key's memory.
+pub(super) fn flow_key4_bytes(key: &FlowKey4) -> Vec<u8> {
+    let mut bytes = [key.remote.to_ne_bytes(), key.local.to_ne_bytes()].concat();
+    bytes.extend([key.local_port.to_ne_bytes(), key.remote_port.to_ne_bytes()].concat());
+    bytes.extend(key.endpoint_protocol.to_ne_bytes());
+    bytes
+}
+
+/// A key's memory.
+pub(super) fn flow_key6_bytes(key: &FlowKey6) -> Vec<u8> {
+    let mut bytes = [key.remote, key.local].concat();
+    bytes.extend([key.local_port.to_ne_bytes(), key.remote_port.to_ne_bytes()].concat());
+    bytes.extend(key.endpoint_protocol.to_ne_bytes());
+    bytes
+}
+
+/// A key's memory.
+pub(super) fn denial_key4_bytes(key: &DenialKey4) -> Vec<u8> {
+    let mut bytes = [key.remote.to_ne_bytes(), key.local.to_ne_bytes()].concat();
+    bytes.extend(key.port.to_ne_bytes());
+    bytes.extend([key.reason, key.direction]);
+    bytes.extend(
+        [
+            key.endpoint_protocol.to_ne_bytes(),
+            key.ethertype.to_ne_bytes(),
+        ]
+        .concat(),
+    );
+    bytes
 }
 
 /// An IPv4 address as keys hold it.
