@@ -7,14 +7,14 @@ mod kernel {
     mod harness;
     mod packets;
 
-    //X mod addresses;
+    mod addresses;
     mod denials;
     mod flows;
-    //X mod fragments;
-    //X mod headers;
-    //X mod icmp;
+    mod fragments;
+    mod headers;
+    mod icmp;
     mod load;
-    //X mod modes;
+    mod modes;
     mod policy;
     mod rejudge;
     mod retire;

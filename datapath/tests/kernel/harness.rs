@@ -330,6 +330,22 @@ impl Kernel {
         }
     }
 
+    /// Enters a further address that the pod may use.
+    pub(super) fn further_source(&mut self, address: &str) {
+        let mut key = SourceKey {
+            endpoint: ENDPOINT,
+            ..SourceKey::default()
+        };
+        match address.parse().unwrap() {
+            IpAddr::V4(a) => {
+                key.family = 4;
+                key.address[..4].copy_from_slice(&a.octets());
+            }
+            IpAddr::V6(a) => (key.family, key.address) = (6, a.octets()),
+        }
+        self.hash(maps::SOURCES).insert(key, 1_u32, 0).unwrap();
+    }
+
     /// Enters a Service front end.
     pub(super) fn frontend(&mut self, address: &str, protocol: u8, port: u16, identity: u32) {
         match address.parse().unwrap() {
