@@ -12,7 +12,9 @@ use common::{options, skipped};
 use weir_collector::apply::{Applier, ApplyError, GRACE};
 use weir_collector::endpoints::LocalPod;
 use weir_collector::kernel::{Kernel, KernelError, MapWrite, MapWriter, Passed, PolicyMaps};
-use weir_collector::kernel_test::{KernelTest, Probe, Remote};
+use weir_collector::kernel_test::{
+    KernelTest, NodeScript, Probe, Remote, ScriptStep, Watch, run_scripts,
+};
 use weir_datapath::abi::{self, Direction, Reason};
 use weir_policy::model::{Name, Protocol};
 use weir_policy::tables::{
@@ -242,6 +244,77 @@ fn stopped_after_any_single_write_every_verdict_is_the_old_or_the_new_one() {
             );
         }
     }
+}
+
+/// The clients are split in two: 10.0.0.9 may still reach port 80, now by another rule.
+fn split() -> Update {
+    let (one, next) = (IdentityId(22), SetId(17));
+    Update {
+        revision: 2,
+        prepare: vec![Write::Verdict(SET, one, tcp(80, 89, 70))],
+        addresses: vec![Write::Peer(ip("10.0.0.9"), peer(one))],
+        sets: vec![Write::Verdict(next, one, tcp(80, 80, 71))],
+        switch: vec![Write::Endpoint(
+            target().name,
+            EndpointSets {
+                ingress: next,
+                egress: SetId::OPEN,
+            },
+        )],
+        cleanup: vec![
+            Write::RemoveVerdict(SET, CLIENTS),
+            Write::RemoveVerdict(SET, one),
+        ],
+    }
+}
+
+fn scripts(update: Update) -> [NodeScript; 2] {
+    let probes = vec![
+        probe("10.0.0.9", 80),
+        probe("10.0.0.9", 89),
+        probe("fd00::9", 80),
+        probe("10.0.0.8", 80),
+    ];
+    let step = |update| ScriptStep {
+        pods: vec![target()],
+        update,
+        probes: probes.clone(),
+    };
+    ["n1", "n2"].map(|node| NodeScript {
+        node: node.into(),
+        steps: vec![step(first()), step(update.clone())],
+    })
+}
+
+#[test]
+fn scripts_agree_with_the_tables_in_every_state_and_between() {
+    if skipped() {
+        return;
+    }
+    let report = run_scripts(&scripts(split()), Watch::EveryWrite).unwrap();
+    assert!(report.mismatches.is_empty(), "{}", report.mismatches[0]);
+    assert!(report.packets > 2 * 4 * 8, "{}", report.packets);
+}
+
+#[test]
+fn an_update_in_the_wrong_order_is_caught() {
+    if skipped() {
+        return;
+    }
+    let mut wrong = split();
+    std::mem::swap(&mut wrong.prepare, &mut wrong.addresses);
+    let report = run_scripts(&scripts(wrong.clone()), Watch::EveryWrite).unwrap();
+    let mismatch = report.mismatches[0].to_string();
+    assert!(
+        mismatch.contains("shop/target Ingress 10.0.0.9 Tcp 80: the kernel says deny"),
+        "{mismatch}"
+    );
+    assert!(
+        run_scripts(&scripts(wrong), Watch::States)
+            .unwrap()
+            .mismatches
+            .is_empty()
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod frames;
 mod hooked;
 mod prober;
+mod script;
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -18,10 +19,11 @@ use weir_policy::tables::Update;
 use crate::apply::{Applied, Applier, ApplyError, EndpointSpec, GRACE};
 use crate::config::Posture;
 use crate::endpoints::LocalPod;
-use crate::kernel::{Kernel, KernelError, Limits, MapWrite, Options};
+use crate::kernel::{Attacher, Kernel, KernelError, Limits, MapWrite, Options};
 use hooked::Hooked;
 
 pub use prober::{Observed, Probe, Prober, Remote};
+pub use script::{Mismatch, NodeScript, ScriptReport, ScriptStep, Watch, run_scripts};
 
 /// Slots below belong to the device that packets run on.
 const FIRST_SLOT: u32 = 8;
@@ -70,7 +72,7 @@ pub enum KernelTestError {
 pub struct KernelTest {
     applier: Applier<Hooked>,
     slots: HashMap<Name, u32>,
-    _kernel: crate::kernel::Attacher,
+    _programs: Attacher,
 }
 
 impl KernelTest {
@@ -93,7 +95,7 @@ impl KernelTest {
         Ok(Self {
             applier,
             slots: HashMap::new(),
-            _kernel: kernel.attacher,
+            _programs: kernel.attacher,
         })
     }
 
@@ -108,7 +110,7 @@ impl KernelTest {
         Ok(Self {
             applier: Applier::new(hooked),
             slots: HashMap::new(),
-            _kernel: self._kernel,
+            _programs: self._programs,
         })
     }
 
@@ -125,11 +127,10 @@ impl KernelTest {
                 slots: capacity,
             });
         }
+        let prober = &mut self.applier.writer_mut().prober;
+        prober.forget_pods();
         for (slot, pod) in (FIRST_SLOT..).zip(pods) {
-            self.applier
-                .writer_mut()
-                .prober
-                .set_pod(slot, &pod.name, &pod.addresses);
+            prober.set_pod(slot, &pod.name, &pod.addresses);
         }
         // Slots are dealt anew: sets go with the names.
         self.slots = (FIRST_SLOT..)
@@ -173,6 +174,12 @@ impl KernelTest {
         let applied = self.apply(update);
         self.applier.writer_mut().watch(None);
         applied
+    }
+
+    /// The address that a probe's pod has in it.
+    fn local_address(&self, probe: &Probe) -> Result<std::net::IpAddr, KernelTestError> {
+        let (_, local) = self.applier.writer().prober.local(probe)?;
+        Ok(local)
     }
 
     /// Runs one packet.

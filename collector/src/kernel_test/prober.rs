@@ -27,6 +27,8 @@ pub enum Remote {
     Elsewhere,
     /// A process of the pod's own node.
     OwnNode,
+    /// The pod itself, by way of its own Service.
+    ItsOwnInterface,
 }
 
 /// A packet that opens a connection.
@@ -95,21 +97,14 @@ impl Prober {
         maps: &mut PolicyMaps,
         probe: &Probe,
     ) -> Result<Observed, KernelTestError> {
-        let unknown = || KernelTestError::UnknownPod {
-            pod: probe.pod.clone(),
-        };
-        let (slot, addresses) = self.pods.get(&probe.pod).ok_or_else(unknown)?.clone();
-        let same_family = |address: &&IpAddr| address.is_ipv4() == probe.remote.is_ipv4();
-        let local = addresses.iter().find(same_family).copied();
-        let local = local.ok_or_else(|| KernelTestError::NoAddress {
-            pod: probe.pod.clone(),
-            remote: probe.remote,
-        })?;
+        let (slot, local) = self.local(probe)?;
+        let addresses = self.addresses(&probe.pod);
         self.place(maps, slot, &addresses)?;
         let frame = self.frame(probe, local);
         let origin = match probe.from {
             Remote::OwnNode => PacketOrigin::Local,
             Remote::Elsewhere => PacketOrigin::Forwarded(ELSEWHERE),
+            Remote::ItsOwnInterface => PacketOrigin::Forwarded(LOOPBACK),
         };
         let passed = self.runner.run(probe.direction, LOOPBACK, origin, &frame)?;
         let event = self.event()?.ok_or_else(|| KernelTestError::Silent {
@@ -125,6 +120,30 @@ impl Prober {
             set: event.set,
             epoch: event.epoch,
         })
+    }
+
+    /// The pod's slot and its address of the other side's family.
+    pub(super) fn local(&self, probe: &Probe) -> Result<(u32, IpAddr), KernelTestError> {
+        let pod = || probe.pod.clone();
+        let (slot, addresses) = self
+            .pods
+            .get(&probe.pod)
+            .ok_or_else(|| KernelTestError::UnknownPod { pod: pod() })?;
+        let local = addresses
+            .iter()
+            .find(|address| address.is_ipv4() == probe.remote.is_ipv4());
+        let local = local.ok_or_else(|| KernelTestError::NoAddress {
+            pod: pod(),
+            remote: probe.remote,
+        })?;
+        Ok((*slot, *local))
+    }
+
+    fn addresses(&self, pod: &Name) -> Vec<IpAddr> {
+        self.pods
+            .get(pod)
+            .map(|(_, addresses)| addresses.clone())
+            .unwrap_or_default()
     }
 
     /// Puts the endpoint where the packet will look for it.
