@@ -27,12 +27,14 @@ impl Packet for [u8] {
 
     fn read<T: Plain>(&self, at: usize) -> Option<T> {
         let bytes = self.get(at..at.checked_add(size_of::<T>())?)?;
-        // SAFETY: `bytes` is `size_of::<T>()` long and `Plain` types are valid for any bytes; the read is unaligned.
+        let header = bytes.as_ptr().cast::<T>();
         #[expect(
             unsafe_code,
             reason = "the one place where bytes become a header on the host"
         )]
-        Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+        // SAFETY: `bytes` is `size_of::<T>()` long and `Plain` types are valid for any bytes; the read is unaligned.
+        let header = unsafe { header.read_unaligned() };
+        Some(header)
     }
 }
 

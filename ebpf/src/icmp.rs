@@ -94,12 +94,9 @@ fn is_related<F: Family>(
         return false;
     }
     let at = usize::from(outer.transport) + HEADER;
-    if !parse_quoted::<F>(cx.skb, at, quoted)
-        && !(cx.skb.pull() && parse_quoted::<F>(cx.skb, at, quoted))
-    {
-        return false;
-    }
-    if outer.destination != quoted.source {
+    let read = parse_quoted::<F>(cx.skb, at, quoted)
+        || (cx.skb.pull() && parse_quoted::<F>(cx.skb, at, quoted));
+    if !read || outer.destination != quoted.source {
         return false;
     }
     let a = &mut space.quoted_attempt;

@@ -209,15 +209,7 @@ fn an_interface_without_endpoint_passes_and_is_counted() {
         k.change_endpoint(|endpoint| endpoint.ifindex = 0);
         let before = k.counter(Counter::NoEndpoint);
         let frame = udp("10.0.0.5:9", "10.1.0.1:1");
-        let context = Context {
-            ifindex: IFINDEX,
-            from: IFINDEX,
-            ..Context::default()
-        };
-        assert_eq!(
-            k.run_uncounted(Direction::Egress, &frame, context),
-            Action::Next
-        );
+        assert_eq!(k.run_unaccounted(Direction::Egress, &frame), Action::Next);
         assert_eq!(k.counter(Counter::NoEndpoint), before + 1);
         assert!(k.flows().is_empty());
     });
