@@ -1,6 +1,7 @@
 //! Cluster model and policies → verdict tables; explain, lint, tests of policies. Pure: no I/O, no async, and nothing
 //! of the kernel.
 
+pub mod compile;
 pub mod lint;
 pub mod manifest;
 pub mod model;

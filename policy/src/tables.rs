@@ -4,15 +4,27 @@
 //! and the policy tests all read these tables, so they cannot disagree. Numbers are stable: an id never changes its
 //! meaning, and is not reused while anything may still hold it.
 
+mod judge;
+mod lpm;
+mod ports;
+mod state;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Name, Protocol};
 
+pub use judge::{Judgement, Origin, Query, Reason};
+pub use lpm::Networks;
+pub(crate) use ports::{Claim, build};
+pub use state::Tables;
+
 /// A class of addresses that the policies cannot tell apart (node-local number).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct IdentityId(pub u32);
 
 impl IdentityId {
@@ -23,18 +35,24 @@ impl IdentityId {
 }
 
 /// The policies that select an endpoint in one direction, with its own resolution of their named ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SetId(pub u32);
 
 impl SetId {
     /// No policy isolates the endpoint in this direction.
     pub const OPEN: Self = Self(0);
+    /// The endpoint's policy is not known yet; it passes.
+    pub const PENDING_ALLOW: Self = Self(1);
+    /// The endpoint's policy is not known yet; it is denied.
+    pub const PENDING_DENY: Self = Self(2);
     /// The first compiled set.
     pub const FIRST: Self = Self(16);
 }
 
 /// A policy rule, or one of the reserved reasons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RuleId(pub u32);
 
 impl RuleId {
@@ -46,6 +64,8 @@ impl RuleId {
     pub const SELF: Self = Self(3);
     /// Between a pod and its own node.
     pub const OWN_NODE: Self = Self(4);
+    /// The endpoint's policy is pending; its posture decided.
+    pub const PENDING: Self = Self(5);
     /// The Service has no backends.
     pub const NO_BACKENDS: Self = Self(6);
     /// The Service's backends differ in verdict.
@@ -110,7 +130,9 @@ pub struct PortRange {
 /// What a policy set says about one identity. Never empty: nothing allowed = no table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PortTable {
-    /// One rule allows every protocol and port.
+    /// One rule decides every protocol and port. The table of a Service, whose identity is reached through one port
+    /// only, is always of this form: the rule that allows all its backends, [`RuleId::OWN_NODE`] or [`RuleId::SELF`]
+    /// if its backends are the node or the pod itself, [`RuleId::NO_BACKENDS`] or [`RuleId::MIXED_BACKENDS`].
     All(RuleId),
     /// Sorted by (protocol number, port), disjoint, adjacent ranges of one rule merged.
     Ranges(Arc<[PortRange]>),
@@ -141,6 +163,16 @@ pub enum Write {
     RemoveEndpoint(Name),
 }
 
+impl Write {
+    /// The (set, identity) whose verdict it removes.
+    pub(crate) fn removed_verdict(&self) -> Option<(SetId, IdentityId)> {
+        match self {
+            Self::RemoveVerdict(set, identity) => Some((*set, *identity)),
+            _ => None,
+        }
+    }
+}
+
 /// The two sets that judge an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSets {
@@ -152,7 +184,8 @@ pub struct EndpointSets {
 
 /// The way from one compiled state to the next. The writes of each stage are done in order, stage after stage;
 /// stopped after any single write, every verdict is the old one or the new one. The epoch is bumped after `switch`;
-/// `cleanup` follows when a grace time has passed.
+/// `cleanup` follows when a grace time has passed, longer than a program runs, and before the first write of the next
+/// update.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
     /// Number of the compiled state this leads to. Equal to the previous one if no verdict or rule name changes.
@@ -167,4 +200,24 @@ pub struct Update {
     pub switch: Vec<Write>,
     /// What nothing refers to any more.
     pub cleanup: Vec<Write>,
+}
+
+impl Update {
+    /// All writes in order.
+    pub fn writes(&self) -> impl Iterator<Item = &Write> {
+        [
+            &self.prepare,
+            &self.addresses,
+            &self.sets,
+            &self.switch,
+            &self.cleanup,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether nothing is to be written.
+    pub fn is_empty(&self) -> bool {
+        self.writes().next().is_none()
+    }
 }
