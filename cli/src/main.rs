@@ -1,10 +1,62 @@
 //! The one binary `weir`.
 
 mod args;
+mod commands;
+
+use std::error::Error as _;
+use std::io;
+use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
-fn main() {
-    let cli = args::Cli::parse();
-    println!("{cli:?}");
+use args::{Cli, Command, LogFormat};
+use commands::block_on;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match log_to_stderr(&cli).and_then(|()| run(&cli.command)) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Collector(args) => block_on(commands::collector::run(args))?,
+        Command::Aggregator(args) => block_on(commands::aggregator::run(args))?,
+        Command::Observe(args) => block_on(commands::observe::run(args))?,
+        Command::Status(args) => block_on(commands::status::run(args))?,
+        Command::Explain(args) => return commands::explain::run(args),
+        Command::Policy(command) => return commands::policy::run(command),
+        Command::Demo(args) => return demo::run(args),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log_to_stderr(cli: &Cli) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&cli.log)
+        .map_err(|error| anyhow::anyhow!("--log: {}: {error}", cli.log))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .with_writer(io::stderr);
+    match cli.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let error = cause.downcast_ref::<io::Error>();
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        error.map(io::Error::kind).or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
 }

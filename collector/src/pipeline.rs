@@ -94,7 +94,9 @@ impl Pipeline {
             let result = self.turn(&mut turn);
             turn.note(result.err());
         };
-        thread::Builder::new().name("pipeline".to_owned()).spawn(body)
+        thread::Builder::new()
+            .name("pipeline".to_owned())
+            .spawn(body)
     }
 
     /// One turn: rings, tables if it is time, what has ended, delivery, deletion.
@@ -107,13 +109,20 @@ impl Pipeline {
         let clock = self.clock.wall()?;
         self.own.events.inc_by(turn.events.len() as u64);
         for event in turn.events.drain(..) {
-            self.assembler.event(&event, &clock, &mut |item| turn.items.push(item));
+            self.assembler
+                .event(&event, &clock, &mut |item| turn.items.push(item));
         }
         if is_sweep {
             turn.next_sweep = Instant::now() + self.sweep_interval;
             self.sweep(turn, &clock)?;
         }
-        let read = turn.reaper.read(&self.tables, &mut self.assembler, &mut turn.book, &clock, &mut turn.items)?;
+        let read = turn.reaper.read(
+            &self.tables,
+            &mut self.assembler,
+            &mut turn.book,
+            &clock,
+            &mut turn.items,
+        )?;
         self.own.records.inc_by(turn.items.len() as u64);
         self.ledger.note(&turn.items);
         self.sinks.deliver(&mut turn.items);
@@ -134,26 +143,47 @@ impl Pipeline {
             self.table::<DenialKey6>(turn, clock)?,
         ];
         turn.reaper.retire(&self.tables, &self.endpoints)?;
-        self.ledger.read(&mut self.counters, &mut turn.missing, clock, &mut |item| turn.items.push(item))?;
+        self.ledger
+            .read(&mut self.counters, &mut turn.missing, clock, &mut |item| {
+                turn.items.push(item)
+            })?;
         turn.book.pressure = Pressure::of(&fills[..2]);
         turn.book.forget(&self.endpoints);
         self.status.publish(self.ledger.status(&turn.book, &fills));
         self.names.expire(clock.now());
-        self.own.sweep_seconds.observe(began.elapsed().as_secs_f64());
+        self.own
+            .sweep_seconds
+            .observe(began.elapsed().as_secs_f64());
         Ok(())
     }
 
     /// Reads one table.
-    fn table<K: Entry>(&mut self, turn: &mut Turn, clock: &WallClock) -> Result<TableFill, KernelError> {
-        let Turn { items, reaper, book, missing, .. } = turn;
+    fn table<K: Entry>(
+        &mut self,
+        turn: &mut Turn,
+        clock: &WallClock,
+    ) -> Result<TableFill, KernelError> {
+        let Turn {
+            items,
+            reaper,
+            book,
+            missing,
+            ..
+        } = turn;
         let (assembler, pressure) = (&mut self.assembler, book.pressure);
         let used = self.tables.sweep::<K>(|key, value| {
             missing.meet(key.entry().endpoint());
             book.living(key, value);
-            let disposition = key.meet(assembler, value, clock, pressure, &mut |item| items.push(item));
+            let disposition = key.meet(assembler, value, clock, pressure, &mut |item| {
+                items.push(item)
+            });
             reaper.consider(key.entry(), K::state(value), disposition);
         })?;
-        let fill = TableFill { name: K::NAME, used: used as u64, capacity: u64::from(self.tables.capacity::<K>()?) };
+        let fill = TableFill {
+            name: K::NAME,
+            used: used as u64,
+            capacity: u64::from(self.tables.capacity::<K>()?),
+        };
         self.own.set_map(fill.into());
         Ok(fill)
     }
@@ -177,7 +207,9 @@ impl Turn {
         let error = error.map(|error| error.to_string());
         if error != self.trouble {
             match &error {
-                Some(error) => tracing::error!(%error, "cannot read what the kernel counted; trying again"),
+                Some(error) => {
+                    tracing::error!(%error, "cannot read what the kernel counted; trying again")
+                }
                 None => tracing::info!("reading what the kernel counted works again"),
             }
         }

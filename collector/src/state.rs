@@ -60,10 +60,22 @@ impl StateDir {
     ///
     /// [`StateError::File`]; the old contents stay.
     pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
+        let text = serde_json::to_vec(value);
+        let text =
+            text.map_err(|error| file_error("writing", &self.path.join(name), error.into()))?;
+        self.save_bytes(name, &text)
+    }
+
+    /// The same with the contents as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::File`]; the old contents stay.
+    pub fn save_bytes(&self, name: &str, text: &[u8]) -> Result<(), StateError> {
         let (path, temporary) = (self.path.join(name), self.path.join(format!(".{name}.new")));
         let write = || -> io::Result<()> {
             let mut file = File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec(value)?)?;
+            file.write_all(text)?;
             file.sync_all()?;
             fs::rename(&temporary, &path)?;
             File::open(&self.path)?.sync_all()

@@ -2,6 +2,7 @@
 
 pub mod columns;
 pub mod filter;
+pub mod framing;
 pub mod hubble;
 mod record;
 pub mod request;

@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
+use weir_flow::request::FlowsRequest;
 use weir_flow::{Item, Timestamp};
 
 use super::segment::Segment;
-use super::{Found, MAX_LAST, Query, Sink};
+use super::{Found, MAX_LAST, Sink};
 use crate::store::StoreError;
 
 /// Losses are not counted against the number; of them, the newest so many are kept.
@@ -15,7 +16,7 @@ const MAX_LOSSES: usize = 1000;
 
 pub(super) fn last(
     segments: Vec<Segment>,
-    query: &Query,
+    query: &FlowsRequest,
     number: u64,
     sink: Sink<'_>,
 ) -> ControlFlow<()> {
@@ -56,7 +57,7 @@ impl Newest {
             .is_some_and(|oldest| newest < oldest)
     }
 
-    fn read(&mut self, segment: Segment, query: &Query) -> Result<(), StoreError> {
+    fn read(&mut self, segment: Segment, query: &FlowsRequest) -> Result<(), StoreError> {
         let mut chunks = segment.open()?;
         while let Some(items) = chunks.next(query) {
             for item in items? {

@@ -7,16 +7,17 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::vec::IntoIter;
 
+use weir_flow::request::FlowsRequest;
 use weir_flow::{Item, Timestamp};
 
 use super::segment::{Chunks, Segment};
-use super::{Found, Query, Sink};
+use super::{Found, Sink};
 use crate::store::StoreError;
 
 /// Merges; at most `limit` flows.
 pub(super) fn merge(
     mut segments: Vec<Segment>,
-    query: &Query,
+    query: &FlowsRequest,
     limit: Option<u64>,
     sink: Sink<'_>,
 ) -> ControlFlow<()> {
@@ -47,7 +48,7 @@ struct Cursor {
 }
 
 struct Merge<'a> {
-    query: &'a Query,
+    query: &'a FlowsRequest,
     waiting: Peekable<IntoIter<Segment>>,
     cursors: Vec<Cursor>,
     /// The next item's time of each cursor that has one.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use weir_flow::columns::{ColumnsError, Rows};
+use weir_flow::request::FlowsRequest;
 use weir_flow::{Item, Timestamp};
 
-use super::Query;
 use crate::store::{LakeFile, LakeReader, Snapshot, StoreError, StoredBatch};
 
 /// A source of rows.
@@ -17,7 +17,7 @@ pub(super) enum Segment {
 }
 
 /// All sources that have something in the query's range.
-pub(super) fn segments(snapshot: Snapshot, query: &Query) -> Vec<Segment> {
+pub(super) fn segments(snapshot: Snapshot, query: &FlowsRequest) -> Vec<Segment> {
     let batches = snapshot.batches.into_iter().map(Segment::Batch);
     let files = snapshot.files.into_iter().map(Segment::File);
     batches
@@ -63,7 +63,7 @@ pub(super) enum Chunks {
 
 impl Chunks {
     /// The next piece's rows that the query wants, in order of time; `None` at the end.
-    pub(super) fn next(&mut self, query: &Query) -> Option<Result<Vec<Item>, StoreError>> {
+    pub(super) fn next(&mut self, query: &FlowsRequest) -> Option<Result<Vec<Item>, StoreError>> {
         match self {
             Self::Batch(batch) => {
                 let batch = batch.take()?;
@@ -80,7 +80,7 @@ impl Chunks {
 }
 
 /// The rows that the query wants, in order of time.
-pub(super) fn decode(batch: &RecordBatch, query: &Query) -> Result<Vec<Item>, ColumnsError> {
+pub(super) fn decode(batch: &RecordBatch, query: &FlowsRequest) -> Result<Vec<Item>, ColumnsError> {
     let mut rows = Rows::new(batch)?;
     let mut items = Vec::new();
     for row in 0..rows.len() {

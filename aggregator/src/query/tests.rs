@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use weir_flow::{Record, samples};
+use weir_flow::filter::Filters;
+use weir_flow::{Record, Timestamp, samples};
 use weir_proto::flow::FlowFilter;
 
 use super::*;
@@ -57,9 +58,9 @@ async fn store(data: &Path, batches: &[Vec<Item>], sealed: usize) -> Store {
     store
 }
 
-fn run(store: &Store, query: &Query) -> (Vec<i64>, Vec<String>) {
+fn found(store: &Store, query: &FlowsRequest) -> (Vec<i64>, Vec<String>) {
     let (mut items, mut problems) = (Vec::new(), Vec::new());
-    let _ = query.run(store.snapshot(), &mut |found| {
+    let _ = run(query, store.snapshot(), &mut |found| {
         match found {
             Found::Item(item) => items.push(minute(&item)),
             Found::Problem(error) => problems.push(error.to_string()),
@@ -69,10 +70,10 @@ fn run(store: &Store, query: &Query) -> (Vec<i64>, Vec<String>) {
     (items, problems)
 }
 
-fn take(take: Take) -> Query {
-    Query {
+fn take(take: Take) -> FlowsRequest {
+    FlowsRequest {
         take,
-        ..Query::default()
+        ..FlowsRequest::default()
     }
 }
 
@@ -102,22 +103,23 @@ proptest! {
         let store = runtime.block_on(store(data.path(), &items, sealed.index(items.len() + 1)));
         let mut all: Vec<i64> = batches.iter().flatten().copied().collect();
         all.sort_unstable();
-        prop_assert_eq!(&run(&store, &take(Take::All)).0, &all);
+        prop_assert_eq!(&found(&store, &take(Take::All)).0, &all);
         let count = all.len().min(number as usize);
-        prop_assert_eq!(&run(&store, &take(Take::First(number))).0, &all[..count]);
-        prop_assert_eq!(&run(&store, &take(Take::Last(number))).0, &all[all.len() - count..]);
+        prop_assert_eq!(&found(&store, &take(Take::First(number))).0, &all[..count]);
+        prop_assert_eq!(&found(&store, &take(Take::Last(number))).0, &all[all.len() - count..]);
         let at = |minute: i64| Timestamp(samples::TIME.0 + minute * MINUTE);
         let denied = FlowFilter { verdict: vec![2], ..FlowFilter::default() };
-        let query = Query {
+        let query = FlowsRequest {
             since: Some(at(since)),
             until: Some(at(until)),
             filters: Filters::compile(&[denied], &[]).unwrap(),
             take: Take::Last(number),
+            ..FlowsRequest::default()
         };
         let wanted = |minute: &&i64| **minute >= since && **minute <= until && **minute % 2 != 0;
         let wanted: Vec<i64> = all.iter().filter(wanted).copied().collect();
         let newest = &wanted[wanted.len() - wanted.len().min(number as usize)..];
-        prop_assert_eq!(&run(&store, &query).0, newest);
+        prop_assert_eq!(&found(&store, &query).0, newest);
         runtime.block_on(store.close());
     }
 }
@@ -127,9 +129,9 @@ async fn losses_come_along_and_are_not_counted() {
     let data = tempfile::tempdir().unwrap();
     let batches = [vec![item(1), loss(2), item(3)], vec![loss(4), item(5)]];
     let store = store(data.path(), &batches, 1).await;
-    assert_eq!(run(&store, &take(Take::Last(2))).0, [3, 4, 5]);
-    assert_eq!(run(&store, &take(Take::First(2))).0, [1, 2, 3]);
-    assert_eq!(run(&store, &take(Take::All)).0, [1, 2, 3, 4, 5]);
+    assert_eq!(found(&store, &take(Take::Last(2))).0, [3, 4, 5]);
+    assert_eq!(found(&store, &take(Take::First(2))).0, [1, 2, 3]);
+    assert_eq!(found(&store, &take(Take::All)).0, [1, 2, 3, 4, 5]);
     store.close().await;
 }
 
@@ -141,7 +143,7 @@ async fn a_damaged_file_is_named_and_the_others_are_served() {
     let file = store.snapshot().files[0].path.clone();
     std::fs::write(&file, b"PAR1 this is none").unwrap();
     for query in [Take::All, Take::First(9), Take::Last(9)] {
-        let (items, problems) = run(&store, &take(query));
+        let (items, problems) = found(&store, &take(query));
         assert_eq!(items, [1, 60]);
         assert_eq!(problems.len(), 1);
         assert!(
@@ -157,7 +159,7 @@ async fn a_client_that_leaves_stops_the_reading() {
     let data = tempfile::tempdir().unwrap();
     let store = store(data.path(), &[(0..50).map(item).collect()], 0).await;
     let mut seen = 0;
-    let flow = take(Take::All).run(store.snapshot(), &mut |_| {
+    let flow = run(&take(Take::All), store.snapshot(), &mut |_| {
         seen += 1;
         if seen == 3 {
             ControlFlow::Break(())

@@ -4,19 +4,17 @@ use std::ops::ControlFlow;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
-use weir_flow::filter::Filters;
-use weir_flow::hubble::{self, EXTENSION_HEADER, Extension, Mask};
+use weir_flow::hubble::{EXTENSION_HEADER, Extension};
+use weir_flow::request::{FlowsRequest, Take, Then};
 use weir_flow::{Item, Timestamp};
 use weir_proto::flow::{LostEvent, LostEventSource};
-use weir_proto::observer::GetFlowsRequest;
-use weir_proto::observer::GetFlowsResponse;
 use weir_proto::observer::get_flows_response::ResponseTypes;
+use weir_proto::observer::{GetFlowsRequest, GetFlowsResponse};
 use weir_proto::relay::{NodeState, NodeStatusEvent};
 
 use super::Shared;
-use crate::query::{Found, MAX_LAST, Query, Take};
+use crate::query::{self, Found, MAX_LAST};
 use crate::store::{Snapshot, StoreError};
 
 /// Responses that wait for a client; history waits with them, live flows that it is too slow for are counted.
@@ -24,41 +22,26 @@ const WAITING: usize = 256;
 
 type Answer = Result<GetFlowsResponse, Status>;
 
-/// A request that was understood.
-struct Plan {
-    query: Query,
-    history: History,
-    follow: Follow,
-    form: Form,
-}
-
-/// What of the past is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum History {
-    Wanted,
-    None,
-}
-
-/// Whether the stream goes on live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Follow {
-    Yes,
-    No,
-}
-
-/// How a flow is sent.
-#[derive(Clone, Debug)]
-struct Form {
-    mask: Mask,
-    extension: Extension,
-}
-
 /// Begins a stream.
 pub(super) fn serve(
     shared: Shared,
     request: Request<GetFlowsRequest>,
 ) -> Result<ReceiverStream<Answer>, Status> {
-    let plan = Plan::of(request.metadata(), request.get_ref())?;
+    let extension = match request.metadata().get(EXTENSION_HEADER) {
+        Some(_) => Extension::Attached,
+        None => Extension::Omitted,
+    };
+    let request = FlowsRequest::compile(request.get_ref())
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+    if let Take::Last(number) = request.take
+        && number > MAX_LAST
+        && number != u64::MAX
+    {
+        let message =
+            format!("number: {number} is more than {MAX_LAST}: ask with since, or for all");
+        return Err(Status::invalid_argument(message));
+    }
+    let plan = Plan { request, extension };
     let (answers, stream) = mpsc::channel(WAITING);
     tokio::spawn(async move {
         let stop = shared.stop.clone();
@@ -74,57 +57,15 @@ pub(super) fn serve(
     Ok(ReceiverStream::new(stream))
 }
 
+/// What is asked for, and in which form.
+struct Plan {
+    request: FlowsRequest,
+    extension: Extension,
+}
+
 impl Plan {
-    fn of(metadata: &MetadataMap, request: &GetFlowsRequest) -> Result<Self, Status> {
-        let invalid = |message: String| Status::invalid_argument(message);
-        if request.first && request.follow {
-            return Err(invalid("first cannot be combined with follow".to_owned()));
-        }
-        let filters = Filters::compile(&request.whitelist, &request.blacklist)
-            .map_err(|error| invalid(error.to_string()))?;
-        let mask = Mask::compile(request.field_mask.as_ref())
-            .map_err(|error| invalid(error.to_string()))?;
-        let since = request.since.as_ref().map(Timestamp::from);
-        let until = request.until.as_ref().map(Timestamp::from);
-        let take = match (since, request.number) {
-            // The CLI's --all asks for 2^64-1.
-            (Some(_), _) | (None, 0 | u64::MAX) => Take::All,
-            (None, number) if request.first => Take::First(number),
-            (None, number) if number <= MAX_LAST => Take::Last(number),
-            (None, number) => {
-                let hint = "ask with since, or for all";
-                return Err(invalid(format!(
-                    "number: {number} is more than {MAX_LAST}: {hint}"
-                )));
-            }
-        };
-        let live_only = request.follow && since.is_none() && request.number == 0;
-        Ok(Self {
-            query: Query {
-                filters,
-                since,
-                until,
-                take,
-            },
-            history: if live_only {
-                History::None
-            } else {
-                History::Wanted
-            },
-            follow: if request.follow {
-                Follow::Yes
-            } else {
-                Follow::No
-            },
-            form: Form {
-                mask,
-                extension: if metadata.contains_key(EXTENSION_HEADER) {
-                    Extension::Attached
-                } else {
-                    Extension::Omitted
-                },
-            },
-        })
+    fn answer(&self, item: &Item) -> GetFlowsResponse {
+        self.request.response(item, self.extension)
     }
 }
 
@@ -140,13 +81,11 @@ async fn run(shared: Shared, plan: Plan, answers: mpsc::Sender<Answer>) {
         plan,
         answers,
     };
-    if live.plan.history == History::Wanted {
-        live = match live.history(snapshot).await {
-            Some(live) => live,
-            None => return,
-        };
-    }
-    if live.plan.follow == Follow::Yes {
+    live = match live.history(snapshot).await {
+        Some(live) => live,
+        None => return,
+    };
+    if live.plan.request.then == Then::Follow {
         live.shared.metrics.followers.inc();
         let metrics = live.shared.metrics.clone();
         live.follow(news).await;
@@ -172,7 +111,7 @@ impl Live {
         let read = tokio::task::spawn_blocking(move || {
             let mut sink = |found| {
                 let answer = match found {
-                    Found::Item(item) => self.plan.form.answer(&item),
+                    Found::Item(item) => self.plan.answer(&item),
                     Found::Problem(error) => self.problem(&error),
                 };
                 match self.answers.blocking_send(Ok(answer)) {
@@ -180,7 +119,7 @@ impl Live {
                     Err(_) => ControlFlow::Break(()),
                 }
             };
-            match self.plan.query.run(snapshot, &mut sink) {
+            match query::run(&self.plan.request, snapshot, &mut sink) {
                 ControlFlow::Continue(()) => Some(self),
                 ControlFlow::Break(()) => None,
             }
@@ -208,7 +147,7 @@ impl Live {
             tokio::select! {
                 changed = news.changed() => if changed.is_err() { return },
                 () = self.answers.closed() => return,
-                () = sleep_until(self.plan.query.until) => return,
+                () = sleep_until(self.plan.request.until) => return,
             }
             while *news.borrow_and_update() > self.cursor {
                 if self.catch_up().await.is_err() {
@@ -242,8 +181,8 @@ impl Live {
         }
         items.sort_by_key(Item::time);
         for item in items {
-            if self.plan.query.wants(&item) {
-                let answer = self.plan.form.answer(&item);
+            if self.plan.request.wants(&item) {
+                let answer = self.plan.answer(&item);
                 self.send(answer).await?;
             }
         }
@@ -283,23 +222,5 @@ fn missed(rows: u64) -> GetFlowsResponse {
         node_name: "aggregator".to_owned(),
         time: Some(now().into()),
         response_types: Some(ResponseTypes::LostEvents(event)),
-    }
-}
-
-impl Form {
-    /// The response for an item. Node and time are those of the unmasked flow.
-    fn answer(&self, item: &Item) -> GetFlowsResponse {
-        let response = match item {
-            Item::Flow(record) => {
-                let flow = hubble::to_flow(record, self.extension);
-                ResponseTypes::Flow(self.mask.apply(flow))
-            }
-            Item::Loss(loss) => ResponseTypes::LostEvents(hubble::to_lost_event(loss)),
-        };
-        GetFlowsResponse {
-            node_name: item.node().to_string(),
-            time: Some(item.time().into()),
-            response_types: Some(response),
-        }
     }
 }

@@ -11,7 +11,6 @@
 
 mod entry;
 mod error;
-mod frame;
 mod lake;
 mod memory;
 mod open;

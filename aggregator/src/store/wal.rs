@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prost::Message;
 use weir_flow::columns::SCHEMA_VERSION;
+use weir_flow::framing::{self, Found};
 
 use super::entry::{BatchEntry, Checkpoint, Entry, Kind, MAGIC, Watermarks};
 use super::error::StoreError;
-use super::frame::{self, Found};
 
 /// A log that is being written.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Wal {
             kind: Some(Kind::Checkpoint(checkpoint)),
         };
         let mut bytes = MAGIC.to_vec();
-        frame::write(&mut bytes, &entry.encode_to_vec());
+        framing::write(&mut bytes, &entry.encode_to_vec());
         let write = || {
             let mut file = OpenOptions::new()
                 .write(true)
@@ -155,7 +155,7 @@ pub(super) fn replay(
     }
     let mut offset = MAGIC.len();
     loop {
-        match frame::read(&bytes, offset) {
+        match framing::read(&bytes, offset) {
             Found::End => return Ok(replay),
             Found::Torn => {
                 replay.torn_bytes = (bytes.len() - offset) as u64;

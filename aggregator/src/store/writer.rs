@@ -9,10 +9,10 @@ use std::time::Instant;
 use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use weir_flow::framing;
 
 use super::entry::{BatchEntry, Entry, Kind, Mark, Watermarks};
 use super::error::StoreError;
-use super::frame;
 use super::memory::Memory;
 use super::seal::{Directories, LogCondition};
 use super::sealer::{Job, Sealing};
@@ -139,7 +139,7 @@ impl Writer {
                 Stored::Duplicate
             } else {
                 watermarks.advance(&batch.node, batch.epoch, batch.seq);
-                frame::write(&mut frames, &entry(&batch).encode_to_vec());
+                framing::write(&mut frames, &entry(&batch).encode_to_vec());
                 Stored::New
             };
             pending.push(Pending {

@@ -9,6 +9,7 @@ mod adopt;
 mod arena;
 mod convert;
 mod endpoint;
+mod journal;
 mod plan;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -25,6 +26,7 @@ use arena::Arena;
 use plan::{EntryKey, Plan};
 
 pub use endpoint::{EndpointSpec, Programmed};
+pub use journal::{Journal, Restored};
 
 /// How long what was replaced stays in the maps: programs that looked it up run for microseconds, without preemption.
 pub const GRACE: Duration = Duration::from_millis(20);

@@ -46,9 +46,19 @@ impl Losses {
                 reason: line.reason,
                 reserved: 0,
             };
-            (key, Tally { packets: line.packets, bytes: line.bytes })
+            (
+                key,
+                Tally {
+                    packets: line.packets,
+                    bytes: line.bytes,
+                },
+            )
         });
-        Self { reported: lines.collect(), ledger_full: reported.ledger_full, since }
+        Self {
+            reported: lines.collect(),
+            ledger_full: reported.ledger_full,
+            since,
+        }
     }
 
     /// What was reported so far.
@@ -61,7 +71,10 @@ impl Losses {
             packets: tally.packets,
             bytes: tally.bytes,
         });
-        Reported { lines: lines.collect(), ledger_full: self.ledger_full }
+        Reported {
+            lines: lines.collect(),
+            ledger_full: self.ledger_full,
+        }
     }
 
     /// A line was read for the last time and removed.
@@ -79,7 +92,9 @@ impl Losses {
         out: &mut impl FnMut(Item),
     ) {
         for (key, count) in readings {
-            let Some(place) = loss_place(key) else { continue };
+            let Some(place) = loss_place(key) else {
+                continue;
+            };
             let before = self.reported.insert(*key, count.tally).unwrap_or_default();
             let packets = count.tally.packets.wrapping_sub(before.packets);
             if packets == 0 {

@@ -51,6 +51,8 @@ pub struct Endpoints {
     pub view: EndpointView,
     /// What an earlier run left in force: what the compiler starts from.
     pub adopted: Arc<Tables>,
+    /// The policy epoch that an earlier run left; 0 if there was none.
+    pub adopted_epoch: u32,
     /// The addresses of this node's own interfaces; none in sidecar mode, where they are the pod's.
     pub local_addresses: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     commands: mpsc::Sender<Command>,
@@ -187,6 +189,7 @@ impl Actor {
         let dump = parts.policy.dump()?;
         let pods = adopt::pods_by_slot(registry.known());
         let (applier, adopted) = Applier::adopt(parts.policy, &dump, &pods);
+        let adopted_epoch = applier.epoch();
         let (events, _) = broadcast::channel(EVENTS);
         let view = EndpointView::default();
         let mut manager = Manager {
@@ -218,6 +221,7 @@ impl Actor {
         let endpoints = Endpoints {
             view,
             adopted: Arc::new(adopted),
+            adopted_epoch,
             local_addresses: receiver,
             commands: sender,
             events,

@@ -202,6 +202,11 @@ impl Names {
         self.sets.insert(set, policies);
     }
 
+    /// Forgets the policies of sets that `keep` refuses.
+    pub fn retain_sets(&self, keep: impl Fn(u32) -> bool) {
+        self.sets.retain(|set, _| keep(*set));
+    }
+
     /// Says which revision an epoch stands for.
     pub fn put_revision(&self, epoch: u32, revision: u64) {
         self.revisions.insert(epoch, revision);

@@ -33,7 +33,11 @@ pub(super) struct Book {
 
 impl Default for Book {
     fn default() -> Self {
-        Self { living: Sums::default(), ended: Sums::default(), pressure: Pressure::Normal }
+        Self {
+            living: Sums::default(),
+            ended: Sums::default(),
+            pressure: Pressure::Normal,
+        }
     }
 }
 
@@ -57,7 +61,8 @@ impl Book {
 
     /// Drops the sums of endpoints that nobody knows any more.
     pub(super) fn forget(&mut self, endpoints: &EndpointView) {
-        self.ended.retain(|line, _| endpoints.get(line.endpoint).is_some());
+        self.ended
+            .retain(|line, _| endpoints.get(line.endpoint).is_some());
     }
 
     /// Everything counted at an endpoint: in entries, and in the kernel's ledger.
@@ -85,9 +90,28 @@ impl Book {
 }
 
 fn add(sums: &mut Sums, endpoint: u32, counted: Counted) {
-    let Counted { direction, verdict, reason, packets, bytes, segments } = counted;
-    let line = Line { endpoint, direction, verdict, reason };
-    sum(sums.entry(line).or_default(), Tally { packets, bytes, segments });
+    let Counted {
+        direction,
+        verdict,
+        reason,
+        packets,
+        bytes,
+        segments,
+    } = counted;
+    let line = Line {
+        endpoint,
+        direction,
+        verdict,
+        reason,
+    };
+    sum(
+        sums.entry(line).or_default(),
+        Tally {
+            packets,
+            bytes,
+            segments,
+        },
+    );
 }
 
 fn sum(sums: &mut Tally, more: Tally) {
@@ -118,12 +142,22 @@ impl Missing {
     /// A sweep begins. Tells the assembler which endpoints are gone.
     pub(super) fn begin(&mut self, endpoints: &EndpointView, assembler: &mut Assembler) {
         let all = endpoints.all();
-        let living = all.iter().filter(|endpoint| endpoint.state != EndpointState::Gone);
+        let living = all
+            .iter()
+            .filter(|endpoint| endpoint.state != EndpointState::Gone);
         self.known = living.map(|endpoint| endpoint.id).collect();
         self.gone = std::mem::take(&mut self.seen);
         self.gone.retain(|id| !self.known.contains(id));
-        let ended = all.iter().filter(|endpoint| endpoint.state == EndpointState::Gone);
-        assembler.set_gone(self.gone.iter().copied().chain(ended.map(|endpoint| endpoint.id)).collect());
+        let ended = all
+            .iter()
+            .filter(|endpoint| endpoint.state == EndpointState::Gone);
+        assembler.set_gone(
+            self.gone
+                .iter()
+                .copied()
+                .chain(ended.map(|endpoint| endpoint.id))
+                .collect(),
+        );
     }
 
     /// An entry, or a line of the ledger, names an endpoint.

@@ -155,7 +155,11 @@ fn count_flow(flow: &Flow, mut add: impl FnMut(Counted)) {
     use weir_datapath::abi::flow_state::AUDIT;
     use weir_flow::Direction::{Egress, Ingress};
     use weir_flow::Verdict;
-    let passed = if flow.state & AUDIT == 0 { Verdict::Forwarded } else { Verdict::Audit };
+    let passed = if flow.state & AUDIT == 0 {
+        Verdict::Forwarded
+    } else {
+        Verdict::Audit
+    };
     let lines = [
         (Egress, passed, flow.egress, flow.egress_extra_segments),
         (Ingress, passed, flow.ingress, flow.ingress_extra_segments),

@@ -83,12 +83,24 @@ impl Ledger {
             self.is_dirty = true;
             out(item);
         };
-        self.losses.ledger(&self.lines, &self.names, &self.node, clock, &mut emit);
-        let (full, bytes) = (sums.get(Counter::LedgerFull), sums.get(Counter::LedgerFullBytes));
-        self.losses.ledger_full(full, bytes, &self.node, clock, &mut emit);
-        self.rings([sums.get(Counter::FlowRingFull), sums.get(Counter::DenialRingFull)]);
+        self.losses
+            .ledger(&self.lines, &self.names, &self.node, clock, &mut emit);
+        let (full, bytes) = (
+            sums.get(Counter::LedgerFull),
+            sums.get(Counter::LedgerFullBytes),
+        );
+        self.losses
+            .ledger_full(full, bytes, &self.node, clock, &mut emit);
+        self.rings([
+            sums.get(Counter::FlowRingFull),
+            sums.get(Counter::DenialRingFull),
+        ]);
         self.non_flow();
-        for (key, count) in self.lines.iter().filter(|(key, _)| missing.is_gone(key.endpoint)) {
+        for (key, count) in self
+            .lines
+            .iter()
+            .filter(|(key, _)| missing.is_gone(key.endpoint))
+        {
             counters.remove_line(key)?;
             self.losses.forget(key);
             *self.removed.entry((key.direction, key.reason)).or_default() += count.tally.packets;
@@ -152,7 +164,11 @@ impl Ledger {
     }
 
     fn rings(&mut self, full: [u64; 2]) {
-        for ((ring, now), before) in ["flows", "denials"].into_iter().zip(full).zip(&mut self.ring_full) {
+        for ((ring, now), before) in ["flows", "denials"]
+            .into_iter()
+            .zip(full)
+            .zip(&mut self.ring_full)
+        {
             let counter = self.own.ring_full.get_or_create(&RingLabel { ring });
             counter.inc_by(now.saturating_sub(*before));
             *before = now;
@@ -161,12 +177,17 @@ impl Ledger {
 
     fn non_flow(&self) {
         let mut sums = self.removed.clone();
-        for (key, count) in self.lines.iter().filter(|(key, _)| loss_place(key).is_none()) {
+        for (key, count) in self
+            .lines
+            .iter()
+            .filter(|(key, _)| loss_place(key).is_none())
+        {
             *sums.entry((key.direction, key.reason)).or_default() += count.tally.packets;
         }
         for ((way, why), packets) in sums {
             if let Some(why) = Reason::from_u8(why) {
-                self.own.set_non_flow(direction(way).as_str(), why.as_str(), packets);
+                self.own
+                    .set_non_flow(direction(way).as_str(), why.as_str(), packets);
             }
         }
     }

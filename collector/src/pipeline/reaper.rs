@@ -40,13 +40,19 @@ impl Reaper {
     }
 
     /// Marks what the sweep found to have ended.
-    pub(super) fn retire(&mut self, tables: &FlowTables, endpoints: &EndpointView) -> Result<(), KernelError> {
+    pub(super) fn retire(
+        &mut self,
+        tables: &FlowTables,
+        endpoints: &EndpointView,
+    ) -> Result<(), KernelError> {
         if self.wanted.is_empty() {
             return Ok(());
         }
         let mut wanted = std::mem::take(&mut self.wanted);
         wanted.sort_unstable_by_key(|(key, _)| (table(key), key.endpoint()));
-        for same in wanted.chunk_by(|(a, _), (b, _)| (table(a), a.endpoint()) == (table(b), b.endpoint())) {
+        for same in
+            wanted.chunk_by(|(a, _), (b, _)| (table(a), a.endpoint()) == (table(b), b.endpoint()))
+        {
             let slot = endpoints.slot(same[0].0.endpoint());
             mark(tables, slot, same)?;
             let due = Instant::now() + FlowTables::GRACE;
@@ -60,7 +66,9 @@ impl Reaper {
 
     /// Whether there is something to read.
     pub(super) fn is_due(&self) -> bool {
-        self.due.front().is_some_and(|(due, _)| *due <= Instant::now())
+        self.due
+            .front()
+            .is_some_and(|(due, _)| *due <= Instant::now())
     }
 
     /// Reads entries whose grace time is over. They are to be deleted when `items` have been delivered.
@@ -79,7 +87,14 @@ impl Reaper {
             && due <= now
         {
             let why = self.marked.get(&key).copied().unwrap_or(EndReason::Idle);
-            let mut last = Last { tables, assembler: &mut *assembler, book: &mut *book, clock, items: &mut *items, why };
+            let mut last = Last {
+                tables,
+                assembler: &mut *assembler,
+                book: &mut *book,
+                clock,
+                items: &mut *items,
+                why,
+            };
             let result = match key {
                 EntryKey::Flow4(key) => last.read(&key),
                 EntryKey::Flow6(key) => last.read(&key),
@@ -98,7 +113,11 @@ impl Reaper {
     }
 
     /// Deletes entries that were read. One that cannot be deleted is met, and marked, by the next sweep again.
-    pub(super) fn delete(&mut self, tables: &mut FlowTables, read: Vec<EntryKey>) -> Result<(), KernelError> {
+    pub(super) fn delete(
+        &mut self,
+        tables: &mut FlowTables,
+        read: Vec<EntryKey>,
+    ) -> Result<(), KernelError> {
         let mut result = Ok(());
         for key in read {
             self.marked.remove(&key);
@@ -131,7 +150,9 @@ impl Last<'_> {
         };
         self.book.ended(key, &value);
         let items = &mut *self.items;
-        key.finish(self.assembler, &value, self.why, self.clock, &mut |item| items.push(item));
+        key.finish(self.assembler, &value, self.why, self.clock, &mut |item| {
+            items.push(item)
+        });
         Ok(())
     }
 }
@@ -147,7 +168,11 @@ fn table(key: &EntryKey) -> u8 {
 }
 
 /// Marks entries of one table and one endpoint.
-fn mark(tables: &FlowTables, slot: Option<u32>, same: &[(EntryKey, EndReason)]) -> Result<(), KernelError> {
+fn mark(
+    tables: &FlowTables,
+    slot: Option<u32>,
+    same: &[(EntryKey, EndReason)],
+) -> Result<(), KernelError> {
     macro_rules! keys {
         ($variant:ident) => {{
             let keys = same.iter().filter_map(|(key, _)| match key {

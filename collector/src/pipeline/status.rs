@@ -21,7 +21,11 @@ pub struct TableFill {
 
 impl From<TableFill> for MapFill {
     fn from(fill: TableFill) -> Self {
-        Self { map: fill.name, used: fill.used, capacity: fill.capacity }
+        Self {
+            map: fill.name,
+            used: fill.used,
+            capacity: fill.capacity,
+        }
     }
 }
 

@@ -182,6 +182,9 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let error = tcp("Hubble's API", "--listen", address).await.unwrap_err();
         let error = error.to_string();
-        assert!(error.contains(&address.to_string()) && error.contains("--listen"), "{error}");
+        assert!(
+            error.contains(&address.to_string()) && error.contains("--listen"),
+            "{error}"
+        );
     }
 }

@@ -26,10 +26,14 @@ const HEALTH: [&str; 3] = ["", "observer.Observer", "hubble.server.Observer"];
 pub async fn routes(observer: Observer) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
     for name in HEALTH {
-        reporter.set_service_status(name, ServingStatus::Serving).await;
+        reporter
+            .set_service_status(name, ServingStatus::Serving)
+            .await;
     }
     let mut routes = Routes::builder();
-    routes.add_service(health).add_service(ObserverServer::new(observer));
+    routes
+        .add_service(health)
+        .add_service(ObserverServer::new(observer));
     routes.routes()
 }
 

@@ -52,7 +52,8 @@ impl Observer {
             let chunk = self.recent.read(cursor, CHUNK);
             for item in &chunk.items {
                 if let Item::Flow(record) = &**item {
-                    namespaces.extend([&record.local, &record.remote].map(|end| end.namespace.clone()));
+                    namespaces
+                        .extend([&record.local, &record.remote].map(|end| end.namespace.clone()));
                 }
             }
             cursor = chunk.next;
@@ -126,7 +127,9 @@ impl observer_server::Observer for Observer {
         &self,
         _: Request<GetNodesRequest>,
     ) -> Result<Response<GetNodesResponse>, Status> {
-        Err(Status::unimplemented("a collector knows its own node only: ask the aggregator"))
+        Err(Status::unimplemented(
+            "a collector knows its own node only: ask the aggregator",
+        ))
     }
 
     async fn get_agent_events(

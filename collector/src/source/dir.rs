@@ -83,9 +83,15 @@ impl ManifestDir {
     /// # Errors
     /// [`DirError::Read`] if it is no readable directory, [`DirError::Watch`] if it cannot be watched.
     pub fn watch(path: &Path) -> Result<Self, DirError> {
-        fs::read_dir(path).map_err(|source| DirError::Read { path: path.to_owned(), source })?;
+        fs::read_dir(path).map_err(|source| DirError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let (sender, changes) = mpsc::channel(1);
-        let watch_error = |source| DirError::Watch { path: path.to_owned(), source };
+        let watch_error = |source| DirError::Watch {
+            path: path.to_owned(),
+            source,
+        };
         let notice = move |event: notify::Result<notify::Event>| {
             // Our own reading is reported too, as an access.
             if !event.is_ok_and(|event| event.kind.is_access()) {
@@ -94,8 +100,14 @@ impl ManifestDir {
             }
         };
         let mut watcher = notify::recommended_watcher(notice).map_err(watch_error)?;
-        watcher.watch(path, RecursiveMode::NonRecursive).map_err(watch_error)?;
-        Ok(Self { path: path.to_owned(), changes, _watcher: watcher })
+        watcher
+            .watch(path, RecursiveMode::NonRecursive)
+            .map_err(watch_error)?;
+        Ok(Self {
+            path: path.to_owned(),
+            changes,
+            _watcher: watcher,
+        })
     }
 
     /// Waits until something in the directory may have changed and has been quiet for a moment. Without any event it
@@ -135,7 +147,10 @@ fn read(dir: &Path) -> Result<Vec<ManifestFile>, DirError> {
             paths.push(path);
         }
         if paths.len() > MAX_FILES {
-            return Err(DirError::TooLarge { path: dir.to_owned(), limit: "20000 files" });
+            return Err(DirError::TooLarge {
+                path: dir.to_owned(),
+                limit: "20000 files",
+            });
         }
     }
     paths.sort();
@@ -150,23 +165,36 @@ fn read(dir: &Path) -> Result<Vec<ManifestFile>, DirError> {
         };
         total += bytes.len() as u64;
         if total > MAX_BYTES {
-            return Err(DirError::TooLarge { path: dir.to_owned(), limit: "512 MiB" });
+            return Err(DirError::TooLarge {
+                path: dir.to_owned(),
+                limit: "512 MiB",
+            });
         }
-        files.push(ManifestFile { name: path.display().to_string(), text: text(path, bytes)? });
+        files.push(ManifestFile {
+            name: path.display().to_string(),
+            text: text(path, bytes)?,
+        });
     }
     Ok(files)
 }
 
 fn is_manifest(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    let known = path.extension().is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
+    let hidden = path
+        .file_name()
+        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let known = path
+        .extension()
+        .is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
     !hidden && known && !path.is_dir()
 }
 
 fn text(path: PathBuf, bytes: Vec<u8>) -> Result<String, DirError> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        DirError::NotText { path, line: 1 + valid.iter().filter(|byte| **byte == b'\n').count() }
+        DirError::NotText {
+            path,
+            line: 1 + valid.iter().filter(|byte| **byte == b'\n').count(),
+        }
     })
 }
 
@@ -205,7 +233,13 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_named() {
-        let error = ManifestDir::watch(Path::new("/nonexistent/weir")).err().expect("missing").to_string();
-        assert!(error.starts_with("cannot read /nonexistent/weir: "), "{error}");
+        let error = ManifestDir::watch(Path::new("/nonexistent/weir"))
+            .err()
+            .expect("missing")
+            .to_string();
+        assert!(
+            error.starts_with("cannot read /nonexistent/weir: "),
+            "{error}"
+        );
     }
 }

@@ -68,12 +68,36 @@ impl FlowMetrics {
             denial_series: 0,
             rule_series: 0,
         };
-        registry.register("flows", "Flows and kinds of denial that began", metrics.flows.clone());
-        registry.register("denied_packets", "Packets that were dropped, or would have been in audit mode", metrics.denied_packets.clone());
-        registry.register("denied_bytes", "Bytes of those packets, with the Ethernet header", metrics.denied_bytes.clone());
-        registry.register("rule_flows", "Flows that a policy rule allowed", metrics.rule_flows.clone());
-        registry.register("lost_records", "Records that could not be delivered", metrics.lost_records.clone());
-        registry.register("lost_packets", "Packets that belong to no record", metrics.lost_packets.clone());
+        registry.register(
+            "flows",
+            "Flows and kinds of denial that began",
+            metrics.flows.clone(),
+        );
+        registry.register(
+            "denied_packets",
+            "Packets that were dropped, or would have been in audit mode",
+            metrics.denied_packets.clone(),
+        );
+        registry.register(
+            "denied_bytes",
+            "Bytes of those packets, with the Ethernet header",
+            metrics.denied_bytes.clone(),
+        );
+        registry.register(
+            "rule_flows",
+            "Flows that a policy rule allowed",
+            metrics.rule_flows.clone(),
+        );
+        registry.register(
+            "lost_records",
+            "Records that could not be delivered",
+            metrics.lost_records.clone(),
+        );
+        registry.register(
+            "lost_packets",
+            "Packets that belong to no record",
+            metrics.lost_packets.clone(),
+        );
         metrics
     }
 
@@ -86,8 +110,14 @@ impl FlowMetrics {
     }
 
     fn flow(&mut self, record: &Record) {
-        if matches!(record.kind, RecordKind::Started) || (record.kind == RecordKind::Denial && !self.counted.contains_key(&record.id.serial)) {
-            let labels = FlowLabels { verdict: verdict(record.verdict), direction: direction(record.direction), reason: record.reason.as_str() };
+        if matches!(record.kind, RecordKind::Started)
+            || (record.kind == RecordKind::Denial && !self.counted.contains_key(&record.id.serial))
+        {
+            let labels = FlowLabels {
+                verdict: verdict(record.verdict),
+                direction: direction(record.direction),
+                reason: record.reason.as_str(),
+            };
             self.flows.get_or_create(&labels).inc();
             self.rule(record);
         }
@@ -100,15 +130,32 @@ impl FlowMetrics {
     }
 
     fn rule(&mut self, record: &Record) {
-        let Rule::Policy { policy, direction, index } = &*record.rule else { return };
-        let labels = RuleLabels { direction: self::direction(*direction), policy: format!("{}/{}", policy.namespace, policy.name), rule: *index };
+        let Rule::Policy {
+            policy,
+            direction,
+            index,
+        } = &*record.rule
+        else {
+            return;
+        };
+        let labels = RuleLabels {
+            direction: self::direction(*direction),
+            policy: format!("{}/{}", policy.namespace, policy.name),
+            rule: *index,
+        };
         if let Some(counter) = self.rule_flows.get(&labels) {
             counter.inc();
         } else if self.rule_series < MAX_SERIES {
             self.rule_series += 1;
             self.rule_flows.get_or_create(&labels).inc();
         } else {
-            self.rule_flows.get_or_create(&RuleLabels { policy: "other".into(), rule: 0, ..labels }).inc();
+            self.rule_flows
+                .get_or_create(&RuleLabels {
+                    policy: "other".into(),
+                    rule: 0,
+                    ..labels
+                })
+                .inc();
         }
     }
 
@@ -122,13 +169,24 @@ impl FlowMetrics {
             }
         };
         let labels = self.denial_labels(record);
-        self.denied_packets.get_or_create(&labels).inc_by(now.0.saturating_sub(before.0));
-        self.denied_bytes.get_or_create(&labels).inc_by(now.1.saturating_sub(before.1));
+        self.denied_packets
+            .get_or_create(&labels)
+            .inc_by(now.0.saturating_sub(before.0));
+        self.denied_bytes
+            .get_or_create(&labels)
+            .inc_by(now.1.saturating_sub(before.1));
     }
 
     fn denial_labels(&mut self, record: &Record) -> DenialLabels {
-        let policies: Vec<String> = record.isolated_by.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name)).collect();
-        let workload = record.local.workload.as_ref().map_or_else(|| record.local.name.to_string(), |workload| workload.name.to_string());
+        let policies: Vec<String> = record
+            .isolated_by
+            .iter()
+            .map(|policy| format!("{}/{}", policy.namespace, policy.name))
+            .collect();
+        let workload = record.local.workload.as_ref().map_or_else(
+            || record.local.name.to_string(),
+            |workload| workload.name.to_string(),
+        );
         let labels = DenialLabels {
             direction: direction(record.direction),
             reason: record.reason.as_str(),
@@ -143,20 +201,39 @@ impl FlowMetrics {
             self.denial_series += 1;
             return labels;
         }
-        DenialLabels { namespace: "other".into(), workload: "other".into(), policy: "other".into(), ..labels }
+        DenialLabels {
+            namespace: "other".into(),
+            workload: "other".into(),
+            policy: "other".into(),
+            ..labels
+        }
     }
 
     fn loss(&self, loss: &LossRecord) {
-        let labels = LossLabels { place: loss.place.as_str() };
-        self.lost_records.get_or_create(&labels).inc_by(loss.records);
-        self.lost_packets.get_or_create(&labels).inc_by(loss.packets);
+        let labels = LossLabels {
+            place: loss.place.as_str(),
+        };
+        self.lost_records
+            .get_or_create(&labels)
+            .inc_by(loss.records);
+        self.lost_packets
+            .get_or_create(&labels)
+            .inc_by(loss.packets);
     }
 }
 
 /// Packets and bytes of a denied record: the dropped ones, or in audit mode those that passed in its direction.
 fn refused(record: &Record) -> (u64, u64) {
-    let Counts { egress, ingress, egress_dropped, ingress_dropped } = record.counts;
-    let dropped = (egress_dropped.packets + ingress_dropped.packets, egress_dropped.bytes + ingress_dropped.bytes);
+    let Counts {
+        egress,
+        ingress,
+        egress_dropped,
+        ingress_dropped,
+    } = record.counts;
+    let dropped = (
+        egress_dropped.packets + ingress_dropped.packets,
+        egress_dropped.bytes + ingress_dropped.bytes,
+    );
     match (record.verdict, record.direction) {
         (Verdict::Audit, Direction::Egress) => (egress.packets, egress.bytes),
         (Verdict::Audit, Direction::Ingress) => (ingress.packets, ingress.bytes),

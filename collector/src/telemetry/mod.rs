@@ -30,7 +30,13 @@ impl Telemetry {
         let mut registry = Registry::with_prefix("weir");
         let flows = FlowMetrics::register(&mut registry);
         let own = OwnMetrics::register(&mut registry);
-        (Self { registry: Arc::new(Mutex::new(registry)), own }, flows)
+        (
+            Self {
+                registry: Arc::new(Mutex::new(registry)),
+                own,
+            },
+            flows,
+        )
     }
 
     /// The OpenMetrics text of all metrics.

@@ -32,18 +32,31 @@ impl OtelMetrics {
     ///
     /// # Errors
     /// [`OtelError::Exporter`] if the endpoint cannot be used.
-    pub fn start(endpoint: &str, node: &str, interval: Duration, own: &OwnMetrics) -> Result<Self, OtelError> {
+    pub fn start(
+        endpoint: &str,
+        node: &str,
+        interval: Duration,
+        own: &OwnMetrics,
+    ) -> Result<Self, OtelError> {
         let exporter = MetricExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint)
             .build()
-            .map_err(|source| OtelError::Exporter { endpoint: endpoint.to_owned(), source })?;
+            .map_err(|source| OtelError::Exporter {
+                endpoint: endpoint.to_owned(),
+                source,
+            })?;
         let resource = Resource::builder()
             .with_service_name("weir-collector")
             .with_attribute(KeyValue::new("k8s.node.name", node.to_owned()))
             .build();
-        let reader = PeriodicReader::builder(exporter).with_interval(interval).build();
-        let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
+        let reader = PeriodicReader::builder(exporter)
+            .with_interval(interval)
+            .build();
+        let provider = SdkMeterProvider::builder()
+            .with_reader(reader)
+            .with_resource(resource)
+            .build();
         observe(&provider, own);
         Ok(Self(provider))
     }
@@ -60,13 +73,25 @@ impl OtelMetrics {
 fn observe(provider: &SdkMeterProvider, own: &OwnMetrics) {
     let meter = provider.meter("weir");
     let events = own.events.clone();
-    meter.u64_observable_counter("weir.ring.events").with_callback(move |seen| seen.observe(events.get(), &[])).build();
+    meter
+        .u64_observable_counter("weir.ring.events")
+        .with_callback(move |seen| seen.observe(events.get(), &[]))
+        .build();
     let records = own.records.clone();
-    meter.u64_observable_counter("weir.records").with_callback(move |seen| seen.observe(records.get(), &[])).build();
+    meter
+        .u64_observable_counter("weir.records")
+        .with_callback(move |seen| seen.observe(records.get(), &[]))
+        .build();
     let errors = own.policy_errors.clone();
-    meter.u64_observable_counter("weir.policy.errors").with_callback(move |seen| seen.observe(errors.get(), &[])).build();
+    meter
+        .u64_observable_counter("weir.policy.errors")
+        .with_callback(move |seen| seen.observe(errors.get(), &[]))
+        .build();
     let revision = own.policy_revision.clone();
-    meter.i64_observable_gauge("weir.policy.revision").with_callback(move |seen| seen.observe(revision.get(), &[])).build();
+    meter
+        .i64_observable_gauge("weir.policy.revision")
+        .with_callback(move |seen| seen.observe(revision.get(), &[]))
+        .build();
     let unacked = own.uplink_unacked_bytes.clone();
     meter
         .i64_observable_gauge("weir.uplink.unacked")

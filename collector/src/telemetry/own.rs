@@ -86,35 +86,90 @@ impl OwnMetrics {
             endpoints: Family::default(),
             non_flow: Family::default(),
         };
-        registry.register("ring_events", "Doorbells read from the kernel's rings", own.events.clone());
-        registry.register("ring_full", "Doorbells that found a ring full (their records come with the sweep)", own.ring_full.clone());
-        registry.register_with_unit("sweep", "Time of one sweep of the flow tables", Unit::Seconds, own.sweep_seconds.clone());
+        registry.register(
+            "ring_events",
+            "Doorbells read from the kernel's rings",
+            own.events.clone(),
+        );
+        registry.register(
+            "ring_full",
+            "Doorbells that found a ring full (their records come with the sweep)",
+            own.ring_full.clone(),
+        );
+        registry.register_with_unit(
+            "sweep",
+            "Time of one sweep of the flow tables",
+            Unit::Seconds,
+            own.sweep_seconds.clone(),
+        );
         registry.register("records", "Records made", own.records.clone());
-        registry.register("policy_revision", "Revision of the policy in force", own.policy_revision.clone());
-        registry.register_with_unit("policy_apply", "Time to write a compiled policy to the kernel", Unit::Seconds, own.apply_seconds.clone());
-        registry.register("policy_errors", "Cluster states that were refused; the last good one stays in force", own.policy_errors.clone());
-        registry.register_with_unit("uplink_unacked", "Kept until the aggregator acknowledges", Unit::Bytes, own.uplink_unacked_bytes.clone());
-        registry.register("map_entries", "Entries in a kernel map", own.maps_used.clone());
-        registry.register("map_capacity", "Entries a kernel map can hold", own.maps_capacity.clone());
-        registry.register("endpoints", "Pod interfaces by state", own.endpoints.clone());
-        registry.register("non_flow_packets", "Packets that belong to no flow, by why (ARP, neighbour discovery, ...)", own.non_flow.clone());
+        registry.register(
+            "policy_revision",
+            "Revision of the policy in force",
+            own.policy_revision.clone(),
+        );
+        registry.register_with_unit(
+            "policy_apply",
+            "Time to write a compiled policy to the kernel",
+            Unit::Seconds,
+            own.apply_seconds.clone(),
+        );
+        registry.register(
+            "policy_errors",
+            "Cluster states that were refused; the last good one stays in force",
+            own.policy_errors.clone(),
+        );
+        registry.register_with_unit(
+            "uplink_unacked",
+            "Kept until the aggregator acknowledges",
+            Unit::Bytes,
+            own.uplink_unacked_bytes.clone(),
+        );
+        registry.register(
+            "map_entries",
+            "Entries in a kernel map",
+            own.maps_used.clone(),
+        );
+        registry.register(
+            "map_capacity",
+            "Entries a kernel map can hold",
+            own.maps_capacity.clone(),
+        );
+        registry.register(
+            "endpoints",
+            "Pod interfaces by state",
+            own.endpoints.clone(),
+        );
+        registry.register(
+            "non_flow_packets",
+            "Packets that belong to no flow, by why (ARP, neighbour discovery, ...)",
+            own.non_flow.clone(),
+        );
         own
     }
 
     /// Sets the fill of a kernel map.
     pub fn set_map(&self, fill: MapFill) {
         let label = MapLabel { map: fill.map };
-        self.maps_used.get_or_create(&label).set(i64::try_from(fill.used).unwrap_or(i64::MAX));
-        self.maps_capacity.get_or_create(&label).set(i64::try_from(fill.capacity).unwrap_or(i64::MAX));
+        self.maps_used
+            .get_or_create(&label)
+            .set(i64::try_from(fill.used).unwrap_or(i64::MAX));
+        self.maps_capacity
+            .get_or_create(&label)
+            .set(i64::try_from(fill.capacity).unwrap_or(i64::MAX));
     }
 
     /// Sets how many endpoints are in `state`.
     pub fn set_endpoints(&self, state: &'static str, count: usize) {
-        self.endpoints.get_or_create(&StateLabel { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.endpoints
+            .get_or_create(&StateLabel { state })
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Sets the packets of one non-flow line of the ledger.
     pub fn set_non_flow(&self, direction: &'static str, reason: &'static str, packets: u64) {
-        self.non_flow.get_or_create(&NonFlowLabel { direction, reason }).set(packets);
+        self.non_flow
+            .get_or_create(&NonFlowLabel { direction, reason })
+            .set(packets);
     }
 }

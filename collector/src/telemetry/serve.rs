@@ -19,12 +19,27 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 ///
 /// # Errors
 /// If the listener fails.
-pub async fn serve(listener: TcpListener, telemetry: Telemetry, ready: Arc<AtomicBool>, shutdown: CancellationToken) -> io::Result<()> {
-    let metrics = move || async move { ([(header::CONTENT_TYPE, OPENMETRICS)], telemetry.render()).into_response() };
-    let readiness = move || async move { if ready.load(Ordering::Relaxed) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } };
+pub async fn serve(
+    listener: TcpListener,
+    telemetry: Telemetry,
+    ready: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let metrics = move || async move {
+        ([(header::CONTENT_TYPE, OPENMETRICS)], telemetry.render()).into_response()
+    };
+    let readiness = move || async move {
+        if ready.load(Ordering::Relaxed) {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(readiness));
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
 }

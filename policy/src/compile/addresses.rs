@@ -7,8 +7,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
+use super::backends::Candidate;
 use super::class::{Base, BaseValue, Chain, Class, Interner};
-use crate::model::{Labels, Name, Namespace, Node, Phase, Pod};
+use crate::model::{Labels, Name, Namespace, Node, Phase, Pod, Protocol};
 use crate::tables::{Networks, NodeAddress};
 
 /// What the compiler keeps of a pod.
@@ -37,14 +38,26 @@ impl PodEntry {
     pub(crate) fn ips(&self) -> impl Iterator<Item = IpAddr> {
         self.ips.iter().flatten().copied()
     }
+}
 
-    /// Whether it serves, as far as a pod object tells.
-    pub(crate) fn is_ready(&self) -> bool {
+impl Candidate for PodEntry {
+    fn labels(&self) -> &Labels {
+        &self.base.value.labels
+    }
+
+    fn named_port(&self, name: &str, protocol: Protocol) -> Option<u16> {
+        self.base.value.named_port(name, protocol)
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ips()
+    }
+
+    fn is_ready(&self) -> bool {
         self.rank == 0
     }
 
-    /// Whether it is on its way out.
-    pub(crate) fn is_terminating(&self) -> bool {
+    fn is_terminating(&self) -> bool {
         self.rank >= TERMINATING
     }
 }
@@ -164,11 +177,11 @@ impl Addresses {
     }
 
     /// The pods of a namespace, in the order of their names.
-    pub(crate) fn pods_of(&self, namespace: &str) -> BTreeMap<&Name, &PodEntry> {
+    pub(crate) fn pods_of(&self, namespace: &str) -> impl Iterator<Item = &PodEntry> {
         self.pods
             .iter()
-            .filter(|(name, _)| &*name.namespace == namespace)
-            .collect()
+            .filter(move |(name, _)| &*name.namespace == namespace)
+            .map(|(_, pod)| pod)
     }
 
     pub(crate) fn pod_names(&self) -> impl Iterator<Item = &Name> {

@@ -30,6 +30,7 @@ use policies::Policies;
 use services::Services;
 use writes::Leftover;
 
+pub(crate) use backends::{Family, backends, target};
 pub use catalogue::{Catalogue, IdentityEntry, Mark, RuleEntry, SetEntry, Stored};
 
 /// Compiles the policies of a cluster for one node.

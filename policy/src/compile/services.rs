@@ -211,7 +211,10 @@ impl Services {
                 }
                 let backends = match &slices {
                     Some(slices) => backends::of_slices(slices, port, family),
-                    None => backends::of_pods(service, port, family, addresses),
+                    None => {
+                        let pods = addresses.pods_of(&service.name.namespace);
+                        backends::of_pods(service, port, family, pods)
+                    }
                 };
                 let class = Arc::new(class(service, port, &backends, addresses));
                 compiled
@@ -281,10 +284,7 @@ fn frontends<'a>(
     port: &'a ServicePort,
     addresses: &Addresses,
 ) -> impl Iterator<Item = Frontend> + use<'a> {
-    let own = (service.cluster_ips.iter())
-        .chain(&service.external_ips)
-        .chain(&service.load_balancer_ips)
-        .map(|address| (*address, port.port));
+    let own = service.own_addresses().map(|address| (address, port.port));
     let nodes = match port.node_port {
         Some(_) => addresses.node_addresses(),
         None => BTreeSet::new(),

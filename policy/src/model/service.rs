@@ -25,6 +25,16 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
 }
 
+impl Service {
+    /// The addresses that it has itself, which node ports are not of.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        (self.cluster_ips.iter())
+            .chain(&self.external_ips)
+            .chain(&self.load_balancer_ips)
+            .copied()
+    }
+}
+
 /// `spec.type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServiceType {

@@ -8,18 +8,37 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use weir_flow::{Direction, Endpoint, Item, LossRecord, Record, RecordKind, Rule, Timestamp, Verdict};
+use weir_flow::{
+    Direction, Endpoint, Item, LossRecord, Record, RecordKind, Rule, Timestamp, Verdict,
+};
 
 /// One export request with all items of a batch.
 pub(super) fn request(node: &str, items: &[Arc<Item>]) -> ExportLogsServiceRequest {
     let resource = Resource {
-        attributes: vec![text("service.name", "weir-collector"), text("k8s.node.name", node)],
+        attributes: vec![
+            text("service.name", "weir-collector"),
+            text("k8s.node.name", node),
+        ],
         ..Resource::default()
     };
-    let scope = InstrumentationScope { name: "weir".into(), version: env!("CARGO_PKG_VERSION").into(), ..InstrumentationScope::default() };
+    let scope = InstrumentationScope {
+        name: "weir".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..InstrumentationScope::default()
+    };
     let log_records = items.iter().map(|item| log_record(item)).collect();
-    let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records, schema_url: String::new() }];
-    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { resource: Some(resource), scope_logs, schema_url: String::new() }] }
+    let scope_logs = vec![ScopeLogs {
+        scope: Some(scope),
+        log_records,
+        schema_url: String::new(),
+    }];
+    ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            resource: Some(resource),
+            scope_logs,
+            schema_url: String::new(),
+        }],
+    }
 }
 
 fn log_record(item: &Item) -> LogRecord {
@@ -30,7 +49,11 @@ fn log_record(item: &Item) -> LogRecord {
 }
 
 fn flow(record: &Record) -> LogRecord {
-    let severity = if record.verdict == Verdict::Forwarded { SeverityNumber::Info } else { SeverityNumber::Warn };
+    let severity = if record.verdict == Verdict::Forwarded {
+        SeverityNumber::Info
+    } else {
+        SeverityNumber::Warn
+    };
     LogRecord {
         time_unix_nano: nanos(record.last_seen),
         observed_time_unix_nano: nanos(record.time),
@@ -45,7 +68,13 @@ fn flow(record: &Record) -> LogRecord {
 
 fn body(record: &Record) -> String {
     let (source, destination) = sides(record);
-    format!("{} {} -> {} ({})", verdict(record.verdict), source.0.name, destination.0.name, record.reason)
+    format!(
+        "{} {} -> {} ({})",
+        verdict(record.verdict),
+        source.0.name,
+        destination.0.name,
+        record.reason
+    )
 }
 
 type Side<'a> = (&'a Endpoint, std::net::IpAddr, u16);
@@ -66,14 +95,31 @@ fn attributes(record: &Record) -> Vec<KeyValue> {
     side(&mut list, "source", source);
     side(&mut list, "destination", destination);
     list.push(text("network.transport", &transport(record.protocol)));
-    list.push(text("network.type", if record.local_ip.is_ipv4() { "ipv4" } else { "ipv6" }));
+    list.push(text(
+        "network.type",
+        if record.local_ip.is_ipv4() {
+            "ipv4"
+        } else {
+            "ipv6"
+        },
+    ));
     list.push(text("weir.kind", kind(record.kind)));
     list.push(text("weir.verdict", verdict(record.verdict)));
     list.push(text("weir.reason", record.reason.as_str()));
-    list.push(text("weir.direction", if record.direction == Direction::Ingress { "ingress" } else { "egress" }));
+    list.push(text(
+        "weir.direction",
+        if record.direction == Direction::Ingress {
+            "ingress"
+        } else {
+            "egress"
+        },
+    ));
     list.push(text("weir.mode", record.mode.as_str()));
     list.push(int("weir.policy.revision", record.revision));
-    list.push(text("weir.flow.id", &format!("{:016x}-{:016x}", record.id.boot, record.id.serial)));
+    list.push(text(
+        "weir.flow.id",
+        &format!("{:016x}-{:016x}", record.id.boot, record.id.serial),
+    ));
     list.push(int("weir.flow.record", u64::from(record.number)));
     if let Rule::Policy { policy, index, .. } = &*record.rule {
         list.push(text("weir.policy.namespace", &policy.namespace));
@@ -81,11 +127,25 @@ fn attributes(record: &Record) -> Vec<KeyValue> {
         list.push(int("weir.policy.rule", u64::from(*index)));
     }
     if !record.isolated_by.is_empty() {
-        let names: Vec<String> = record.isolated_by.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name)).collect();
+        let names: Vec<String> = record
+            .isolated_by
+            .iter()
+            .map(|policy| format!("{}/{}", policy.namespace, policy.name))
+            .collect();
         list.push(text("weir.policy.isolated_by", &names.join(",")));
     }
-    list.extend(record.nearest_miss.as_deref().map(|miss| text("weir.nearest_miss", miss)));
-    list.extend(record.service.as_ref().map(|service| text("weir.service", &format!("{}/{}", service.namespace, service.name))));
+    list.extend(
+        record
+            .nearest_miss
+            .as_deref()
+            .map(|miss| text("weir.nearest_miss", miss)),
+    );
+    list.extend(record.service.as_ref().map(|service| {
+        text(
+            "weir.service",
+            &format!("{}/{}", service.namespace, service.name),
+        )
+    }));
     list.extend(record.end.map(|end| text("weir.end", end.as_str())));
     for (name, tally) in [
         ("weir.egress", record.counts.egress),
@@ -108,7 +168,10 @@ fn side(list: &mut Vec<KeyValue>, name: &str, (endpoint, address, port): Side<'_
     }
     list.push(text(&format!("weir.{name}.kind"), endpoint.kind.as_str()));
     if !endpoint.namespace.is_empty() {
-        list.push(text(&format!("{name}.k8s.namespace.name"), &endpoint.namespace));
+        list.push(text(
+            &format!("{name}.k8s.namespace.name"),
+            &endpoint.namespace,
+        ));
     }
     if !endpoint.name.is_empty() {
         list.push(text(&format!("{name}.k8s.pod.name"), &endpoint.name));
@@ -129,13 +192,20 @@ fn loss(loss: &LossRecord) -> LogRecord {
         int("weir.loss.from", nanos(loss.from)),
         int("weir.loss.to", nanos(loss.to)),
     ];
-    attributes.extend(loss.endpoint.as_deref().map(|endpoint| text("weir.loss.endpoint", endpoint)));
+    attributes.extend(
+        loss.endpoint
+            .as_deref()
+            .map(|endpoint| text("weir.loss.endpoint", endpoint)),
+    );
     LogRecord {
         time_unix_nano: nanos(loss.to),
         observed_time_unix_nano: nanos(loss.time),
         severity_number: SeverityNumber::Error.into(),
         severity_text: severity_text(SeverityNumber::Error).into(),
-        body: Some(any(Value::StringValue(format!("lost {} records, {} packets at {}", loss.records, loss.packets, loss.place)))),
+        body: Some(any(Value::StringValue(format!(
+            "lost {} records, {} packets at {}",
+            loss.records, loss.packets, loss.place
+        )))),
         attributes,
         event_name: "weir.loss".into(),
         ..LogRecord::default()
@@ -188,9 +258,19 @@ fn any(value: Value) -> AnyValue {
 }
 
 fn text(key: &str, value: &str) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(any(Value::StringValue(value.to_owned()))), ..KeyValue::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(any(Value::StringValue(value.to_owned()))),
+        ..KeyValue::default()
+    }
 }
 
 fn int(key: &str, value: u64) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(any(Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)))), ..KeyValue::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(any(Value::IntValue(
+            i64::try_from(value).unwrap_or(i64::MAX),
+        ))),
+        ..KeyValue::default()
+    }
 }

@@ -31,7 +31,9 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 #[derive(Debug, Error)]
 pub enum OtlpError {
     /// Not a URL such as `http://host:4317`.
-    #[error("cannot export records to {endpoint}: {source}; expected a URL such as http://host:4317")]
+    #[error(
+        "cannot export records to {endpoint}: {source}; expected a URL such as http://host:4317"
+    )]
     Endpoint {
         /// As given.
         endpoint: String,
@@ -60,17 +62,32 @@ impl OtlpSink {
 ///
 /// # Errors
 /// [`OtlpError::Endpoint`] if the endpoint is no URL. A receiver that is not there yet is no error.
-pub fn start(endpoint: &str, node: Arc<str>, shutdown: CancellationToken) -> Result<OtlpSink, OtlpError> {
+pub fn start(
+    endpoint: &str,
+    node: Arc<str>,
+    shutdown: CancellationToken,
+) -> Result<OtlpSink, OtlpError> {
     let channel = Endpoint::from_shared(endpoint.to_owned())
-        .map_err(|source| OtlpError::Endpoint { endpoint: endpoint.to_owned(), source })?
+        .map_err(|source| OtlpError::Endpoint {
+            endpoint: endpoint.to_owned(),
+            source,
+        })?
         .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(10))
         .connect_lazy();
     let (sender, receiver) = mpsc::channel(QUEUE);
     let refused = Arc::new(AtomicU64::new(0));
-    let exporter = Exporter { client: LogsServiceClient::new(channel), node, refused: refused.clone(), since: now() };
+    let exporter = Exporter {
+        client: LogsServiceClient::new(channel),
+        node,
+        refused: refused.clone(),
+        since: now(),
+    };
     tokio::spawn(exporter.run(receiver, shutdown));
-    Ok(OtlpSink { queue: sender, refused })
+    Ok(OtlpSink {
+        queue: sender,
+        refused,
+    })
 }
 
 struct Exporter {
@@ -103,7 +120,8 @@ impl Exporter {
         }
         // One last try, bounded: a receiver that is away must not hold up the exit.
         let request = encode::request(&self.node, &batch);
-        let _best_effort = tokio::time::timeout(Duration::from_secs(2), self.client.export(request)).await;
+        let _best_effort =
+            tokio::time::timeout(Duration::from_secs(2), self.client.export(request)).await;
     }
 
     /// Sends until the receiver has taken the batch.
@@ -121,9 +139,19 @@ impl Exporter {
 
     async fn try_send(&mut self, request: ExportLogsServiceRequest) -> Result<(), tonic::Status> {
         let response = self.client.export(request).await?.into_inner();
-        if let Some(partial) = response.partial_success.filter(|partial| partial.rejected_log_records > 0) {
-            tracing::warn!(rejected = partial.rejected_log_records, message = partial.error_message, "the OTLP receiver rejected records");
-            self.refused.fetch_add(partial.rejected_log_records.unsigned_abs(), Ordering::Relaxed);
+        if let Some(partial) = response
+            .partial_success
+            .filter(|partial| partial.rejected_log_records > 0)
+        {
+            tracing::warn!(
+                rejected = partial.rejected_log_records,
+                message = partial.error_message,
+                "the OTLP receiver rejected records"
+            );
+            self.refused.fetch_add(
+                partial.rejected_log_records.unsigned_abs(),
+                Ordering::Relaxed,
+            );
         }
         Ok(())
     }

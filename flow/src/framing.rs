@@ -1,4 +1,4 @@
-//! Checksummed frames in an append-only file.
+//! Checksummed frames in an append-only file: the collector's spool and the aggregator's log.
 //!
 //! A frame is a header of 12 bytes (length and CRC-32 of the payload, CRC-32 of these eight bytes; little endian) and
 //! the payload. The header has its own checksum, so that a damaged length cannot be mistaken for a torn tail.
@@ -6,10 +6,13 @@
 use bytes::Bytes;
 
 /// Length of a frame's header.
-pub(super) const HEADER: usize = 12;
+const HEADER: usize = 12;
 
 /// Appends a frame to `out`.
-pub(super) fn write(out: &mut Vec<u8>, payload: &[u8]) {
+///
+/// # Panics
+/// If the payload has 4 GiB or more: callers bound it by [`crate::columns::MAX_FRAME_BYTES`].
+pub fn write(out: &mut Vec<u8>, payload: &[u8]) {
     let length = u32::try_from(payload.len()).expect("payloads are bounded by the largest message");
     let start = out.len();
     out.extend_from_slice(&length.to_le_bytes());
@@ -21,7 +24,7 @@ pub(super) fn write(out: &mut Vec<u8>, payload: &[u8]) {
 
 /// What lies at an offset of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub enum Found {
     /// A whole frame: its payload, and where the next one begins.
     Frame(Bytes, usize),
     /// The end.
@@ -35,7 +38,7 @@ pub(super) enum Found {
 }
 
 /// Looks at `offset`.
-pub(super) fn read(file: &Bytes, offset: usize) -> Found {
+pub fn read(file: &Bytes, offset: usize) -> Found {
     let rest = file.len() - offset;
     if rest == 0 {
         return Found::End;
