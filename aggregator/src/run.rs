@@ -124,6 +124,8 @@ pub async fn run(
         started_at: now(),
         stop: CancellationToken::new(),
     };
+    let listen = listeners.api.local_addr().ok().map(tracing::field::display);
+    tracing::info!(listen, "ready");
     let served = serve_all(&shared, registry, listeners, shutdown).await;
     store.close().await;
     served

@@ -19,13 +19,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) async fn connect(server: &ServerAddress) -> anyhow::Result<Channel> {
     let channel = match server {
         ServerAddress::Tcp(address) => {
-            let endpoint = Endpoint::from_shared(format!("http://{address}")).with_context(|| format!("`{address}` is no address"))?;
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))
+                .with_context(|| format!("`{address}` is no address"))?;
             endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await
         }
         ServerAddress::Unix(path) => {
             let path = path.clone();
             // The URI is not used for a unix socket, but gRPC wants one.
-            let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CONNECT_TIMEOUT);
+            let endpoint =
+                Endpoint::from_static("http://localhost").connect_timeout(CONNECT_TIMEOUT);
             let dial = service_fn(move |_| {
                 let path = path.clone();
                 async move { UnixStream::connect(path).await.map(TokioIo::new) }
@@ -33,7 +35,12 @@ pub(crate) async fn connect(server: &ServerAddress) -> anyhow::Result<Channel> {
             endpoint.connect_with_connector(dial).await
         }
     };
-    channel.map_err(|error| anyhow!("cannot connect to {server}: {}; is it running, and is this its address?", root_cause(&error)))
+    channel.map_err(|error| {
+        anyhow!(
+            "cannot connect to {server}: {}; is it running, and is this its address?",
+            root_cause(&error)
+        )
+    })
 }
 
 /// tonic says "transport error" and hides what happened below it.

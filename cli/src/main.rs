@@ -1,9 +1,11 @@
 //! The one binary `weir`.
 
 mod args;
+mod client;
 mod commands;
+mod demo;
+mod output;
 
-use std::error::Error as _;
 use std::io;
 use std::process::ExitCode;
 
@@ -31,7 +33,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Aggregator(args) => block_on(commands::aggregator::run(args))?,
         Command::Observe(args) => block_on(commands::observe::run(args))?,
         Command::Status(args) => block_on(commands::status::run(args))?,
-        Command::Explain(args) => return commands::explain::run(args),
+        Command::Explain(args) => return block_on(commands::explain::run(args)),
         Command::Policy(command) => return commands::policy::run(command),
         Command::Demo(args) => return demo::run(args),
     }
@@ -56,7 +58,9 @@ fn log_to_stderr(cli: &Cli) -> anyhow::Result<()> {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let error = cause.downcast_ref::<io::Error>();
-        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
         error.map(io::Error::kind).or(json) == Some(io::ErrorKind::BrokenPipe)
     })
 }

@@ -18,7 +18,9 @@ pub(crate) fn text(text: &str) -> io::Result<()> {
 /// Anything but a closed pipe.
 pub(crate) fn json<T: Serialize>(value: &T) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from).or_else(|error| ignore_closed(Err(error)))?;
+    serde_json::to_writer_pretty(&mut out, value)
+        .map_err(io::Error::from)
+        .or_else(|error| ignore_closed(Err(error)))?;
     ignore_closed(out.write_all(b"\n"))
 }
 

@@ -7,7 +7,10 @@ use common::run;
 fn error_of(args: &[&str]) -> (i32, String) {
     let output = run(args);
     let text = String::from_utf8(output.stderr).expect("text");
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     (output.status.code().expect("exit code"), lines.join("\n"))
 }
 
@@ -51,8 +54,20 @@ fn a_policy_with_errors_fails_the_check_at_its_line() {
     let output = run(&["policy", "check", "-f", file.to_str().expect("path")]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).expect("text");
-    assert!(text.contains("p.yaml:7:23: error: spec.ingress[0].ports[0].port: 65536 must be between 1 and 65535"), "{text}");
-    let output = run(&["policy", "check", "--format", "sarif", "-f", file.to_str().expect("path")]);
+    assert!(
+        text.contains(
+            "p.yaml:7:23: error: spec.ingress[0].ports[0].port: 65536 must be between 1 and 65535"
+        ),
+        "{text}"
+    );
+    let output = run(&[
+        "policy",
+        "check",
+        "--format",
+        "sarif",
+        "-f",
+        file.to_str().expect("path"),
+    ]);
     let sarif: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(sarif["version"], "2.1.0");
 }

@@ -4,9 +4,14 @@ mod common;
 
 use std::fs::File;
 
-use common::{DIAL, PATIENCE, POLICIES, Stage, eventually, files_with, is_root, observe, text, wait_for_flow, weir};
+use common::{
+    DIAL, PATIENCE, POLICIES, Stage, eventually, files_with, is_root, observe, text, wait_for_flow,
+    weir,
+};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, RunningProcess, TcpServer, Topology};
+use weir_testkit::{
+    ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, RunningProcess, TcpServer, Topology,
+};
 
 fn aggregator(stage: &Stage) -> (RunningProcess, String) {
     let hub = stage.cluster.fabric();
@@ -19,7 +24,8 @@ fn aggregator(stage: &Stage) -> (RunningProcess, String) {
         format!("--unix-socket={}", socket.display()),
         "--seal-interval=2s".to_owned(),
     ]);
-    let mut process = RunningProcess::spawn(command, &stage.path("aggregator.log")).expect("started");
+    let mut process =
+        RunningProcess::spawn(command, &stage.path("aggregator.log")).expect("started");
     process.wait_for_line("ready", PATIENCE).expect("ready");
     (process, format!("unix://{}", socket.display()))
 }
@@ -29,13 +35,24 @@ fn column(stage: &Stage, name: &str) -> Vec<String> {
     let mut values = Vec::new();
     for path in files_with(&stage.path("data"), "parquet") {
         let file = File::open(&path).expect("readable");
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("reader");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .expect("Parquet")
+            .build()
+            .expect("reader");
         for batch in reader {
             let batch = batch.expect("batch");
-            let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name} in {:?}", batch.schema()));
+            let column = batch
+                .column_by_name(name)
+                .unwrap_or_else(|| panic!("no column {name} in {:?}", batch.schema()));
             let text = arrow_cast::cast(column, &arrow_schema::DataType::Utf8).expect("text");
-            let text = text.as_any().downcast_ref::<arrow_array::StringArray>().expect("text");
-            values.extend(text.iter().map(|value| value.unwrap_or_default().to_owned()));
+            let text = text
+                .as_any()
+                .downcast_ref::<arrow_array::StringArray>()
+                .expect("text");
+            values.extend(
+                text.iter()
+                    .map(|value| value.unwrap_or_default().to_owned()),
+            );
         }
     }
     values
@@ -49,33 +66,68 @@ fn kernel_records_of_all_nodes_are_kept_and_survive_a_sigkill() {
     let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
     let spec = ClusterSpec::new(Topology::Ptp)
         .node(NodeSpec::new("node-1").pod(pod("target")))
-        .node(NodeSpec::new("node-2").pod(pod("allowed")).pod(pod("denied")));
+        .node(
+            NodeSpec::new("node-2")
+                .pod(pod("allowed"))
+                .pod(pod("denied")),
+        );
     let stage = Stage::new(&spec, POLICIES);
     let (mut first, server) = aggregator(&stage);
-    let uplink = format!("--aggregator=http://{}:4245", stage.cluster.fabric().addresses.v4);
+    let uplink = format!(
+        "--aggregator=http://{}:4245",
+        stage.cluster.fabric().addresses.v4
+    );
     let collectors: Vec<_> = ["node-1", "node-2"]
         .iter()
-        .map(|name| stage.collector(name, &stage.cluster.node(name).expect("node").netns, &[&uplink]))
+        .map(|name| {
+            stage.collector(
+                name,
+                &stage.cluster.node(name).expect("node").netns,
+                &[&uplink],
+            )
+        })
         .collect();
-    let [target, allowed, denied] = ["target", "allowed", "denied"].map(|name| stage.cluster.pod("demo", name).expect("pod"));
+    let [target, allowed, denied] =
+        ["target", "allowed", "denied"].map(|name| stage.cluster.pod("demo", name).expect("pod"));
     let _server = TcpServer::start(&target.netns, 1234).expect("server");
-    let dial = |from: &weir_testkit::Pod| Dial::to((target.addresses.v4, 1234)).timeout(DIAL).tcp(&from.netns).expect("dialled");
+    let dial = |from: &weir_testkit::Pod| {
+        Dial::to((target.addresses.v4, 1234))
+            .timeout(DIAL)
+            .tcp(&from.netns)
+            .expect("dialled")
+    };
     assert_eq!(dial(allowed), Outcome::Connected);
     assert_eq!(dial(denied), Outcome::TimedOut);
 
-    let denial = wait_for_flow(&server, &["--verdict", "dropped"], |flow| text(flow, "/source/pod_name") == "denied");
+    let denial = wait_for_flow(&server, &["--verdict", "dropped"], |flow| {
+        text(flow, "/source/pod_name") == "denied"
+    });
     assert_eq!(text(&denial, "/node_name"), "node-1");
-    wait_for_flow(&server, &[], |flow| text(flow, "/node_name") == "node-2" && text(flow, "/traffic_direction") == "EGRESS");
+    wait_for_flow(&server, &[], |flow| {
+        text(flow, "/node_name") == "node-2" && text(flow, "/traffic_direction") == "EGRESS"
+    });
 
     first.kill().expect("killed");
-    assert_eq!(dial(denied), Outcome::TimedOut, "the collectors go on without their aggregator");
+    assert_eq!(
+        dial(denied),
+        Outcome::TimedOut,
+        "the collectors go on without their aggregator"
+    );
     let (mut second, server) = aggregator(&stage);
-    wait_for_flow(&server, &["--verdict", "dropped"], |flow| text(flow, "/source/pod_name") == "denied");
+    wait_for_flow(&server, &["--verdict", "dropped"], |flow| {
+        text(flow, "/source/pod_name") == "denied"
+    });
     eventually("both verdicts are in Parquet files", || {
         let (verdicts, policies) = (column(&stage, "verdict"), column(&stage, "policy_name"));
-        verdicts.iter().any(|verdict| verdict.eq_ignore_ascii_case("dropped")) && policies.iter().any(|policy| policy == "allow-to-target")
+        verdicts
+            .iter()
+            .any(|verdict| verdict.eq_ignore_ascii_case("dropped"))
+            && policies.iter().any(|policy| policy == "allow-to-target")
     });
-    let uuids: Vec<String> = observe(&server, &[]).iter().map(|flow| text(flow, "/uuid").to_owned()).collect();
+    let uuids: Vec<String> = observe(&server, &[])
+        .iter()
+        .map(|flow| text(flow, "/uuid").to_owned())
+        .collect();
     let unique: std::collections::HashSet<&String> = uuids.iter().collect();
     assert_eq!(unique.len(), uuids.len(), "no record is there twice");
     drop(collectors);

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod assemble;
+mod boot;
 pub mod config;
 pub mod endpoints;
 pub mod export;
@@ -16,3 +17,4 @@ pub mod source;
 pub mod state;
 pub mod telemetry;
 pub mod uplink;
+pub mod wiring;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use collector::{AttachArg, CollectorArgs, ModeArg, PendingArg};
-pub use observe::{ObserveArgs, OutputArg, ProtocolArg, VerdictArg};
+pub use observe::{ColourArg, DirectionArg, ObserveArgs, OutputArg, ProtocolArg, VerdictArg};
 pub use policy::{CheckArgs, ExplainArgs, FormatArg, PolicyCommand, TestArgs};
 pub use values::{ByteSize, Interval, Moment, ServerAddress};
 

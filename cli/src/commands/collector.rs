@@ -24,15 +24,16 @@ pub(crate) async fn run(args: &CollectorArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let shutdown = shutdown_on_signals()?;
-    let collector = wiring::build(config(args)?).await?;
-    collector.run(shutdown).await?;
+    wiring::build(config(args)?, shutdown).await?.run().await?;
     tracing::info!("stopped; the programs in the kernel go on enforcing (end that with --detach)");
     Ok(())
 }
 
 fn config(args: &CollectorArgs) -> anyhow::Result<Config> {
     let Some(manifests) = args.manifests.clone() else {
-        bail!("--manifests is missing");
+        bail!(
+            "give --manifests DIR: the directory with Namespaces, Pods, Nodes, Services and NetworkPolicies"
+        );
     };
     Ok(Config {
         node: node(args)?,

@@ -6,7 +6,10 @@ use anyhow::{Context, anyhow, bail};
 use weir_policy::explain::{self, Party, Request};
 use weir_policy::manifest;
 use weir_policy::model::Protocol;
-use weir_proto::weir::v1::{ExplainRequest, ExplainResponse, aggregator_client::AggregatorClient, collector_client::CollectorClient};
+use weir_proto::weir::v1::{
+    ExplainRequest, ExplainResponse, aggregator_client::AggregatorClient,
+    collector_client::CollectorClient,
+};
 
 use super::policy::read;
 use crate::args::{ExplainArgs, ReportFormat, ServerAddress};
@@ -21,22 +24,41 @@ const DEFAULT_SERVER: &str = "localhost:4245";
 /// Parties that do not exist, manifests with errors, a server that does not answer.
 pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let (Some(from), Some(to)) = (&args.from, &args.to) else {
-        bail!("whose connection to whom? give --from and --to, e.g. --from shop/frontend --to shop/backend --port 8080");
+        bail!(
+            "whose connection to whom? give --from and --to, e.g. --from shop/frontend --to shop/backend --port 8080"
+        );
     };
-    let port = args.port.ok_or_else(|| anyhow!("which port? give --port"))?;
-    let protocol = Protocol::parse(&args.protocol.to_uppercase()).ok_or_else(|| anyhow!("`{}` is no protocol: tcp, udp or sctp", args.protocol))?;
+    let port = args
+        .port
+        .ok_or_else(|| anyhow!("which port? give --port"))?;
+    let protocol = Protocol::parse(&args.protocol.to_uppercase())
+        .ok_or_else(|| anyhow!("`{}` is no protocol: tcp, udp or sctp", args.protocol))?;
     let allowed = if args.files.is_empty() {
-        let request = ExplainRequest { from: from.clone(), to: to.clone(), port: u32::from(port), protocol: protocol.as_str().to_owned() };
+        let request = ExplainRequest {
+            from: from.clone(),
+            to: to.clone(),
+            port: u32::from(port),
+            protocol: protocol.as_str().to_owned(),
+        };
         ask(args, request).await?
     } else {
         from_files(args, &request(from, to, protocol, port)?)?
     };
-    Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if allowed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn request(from: &str, to: &str, protocol: Protocol, port: u16) -> anyhow::Result<Request> {
     let party = |text: &str| text.parse::<Party>().map_err(|wrong| anyhow!(wrong));
-    Ok(Request { from: party(from)?, to: party(to)?, protocol, port })
+    Ok(Request {
+        from: party(from)?,
+        to: party(to)?,
+        protocol,
+        port,
+    })
 }
 
 fn from_files(args: &ExplainArgs, request: &Request) -> anyhow::Result<bool> {
@@ -56,16 +78,30 @@ fn from_files(args: &ExplainArgs, request: &Request) -> anyhow::Result<bool> {
 async fn ask(args: &ExplainArgs, request: ExplainRequest) -> anyhow::Result<bool> {
     let server = match &args.server {
         Some(server) => server.clone(),
-        None => DEFAULT_SERVER.parse::<ServerAddress>().map_err(|wrong| anyhow!(wrong))?,
+        None => DEFAULT_SERVER
+            .parse::<ServerAddress>()
+            .map_err(|wrong| anyhow!(wrong))?,
     };
-    let channel = client::connect(&server).await.context("no manifests were given with -f, and no server answers")?;
-    let answer = match CollectorClient::new(channel.clone()).explain(request.clone()).await {
-        Err(status) if status.code() == tonic::Code::Unimplemented => AggregatorClient::new(channel).explain(request).await,
+    let channel = client::connect(&server)
+        .await
+        .context("no manifests were given with -f, and no server answers")?;
+    let answer = match CollectorClient::new(channel.clone())
+        .explain(request.clone())
+        .await
+    {
+        Err(status) if status.code() == tonic::Code::Unimplemented => {
+            AggregatorClient::new(channel).explain(request).await
+        }
         answer => answer,
     };
-    let answer: ExplainResponse = answer.map_err(|status| client::refusal(&server, &status))?.into_inner();
+    let answer: ExplainResponse = answer
+        .map_err(|status| client::refusal(&server, &status))?
+        .into_inner();
     match args.output {
-        ReportFormat::Text => output::text(&format!("{}\n(policy revision {} on {})\n", answer.text, answer.revision, answer.node))?,
+        ReportFormat::Text => output::text(&format!(
+            "{}\n(policy revision {} on {})\n",
+            answer.text, answer.revision, answer.node
+        ))?,
         ReportFormat::Json => output::text(&format!("{}\n", answer.json))?,
     }
     Ok(answer.allowed)

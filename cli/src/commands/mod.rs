@@ -1,8 +1,10 @@
 //! What each subcommand does.
 
+pub(crate) mod aggregator;
 pub(crate) mod collector;
-mod connect;
+pub(crate) mod explain;
 pub(crate) mod observe;
+pub(crate) mod policy;
 pub(crate) mod status;
 
 use std::future::Future;

@@ -28,7 +28,9 @@ enum End {
 /// Not root, a missing program, or a step that did not go as it must.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if !nix_is_root() {
-        bail!("the demo makes network namespaces and loads eBPF programs: run it as root (sudo weir demo)");
+        bail!(
+            "the demo makes network namespaces and loads eBPF programs: run it as root (sudo weir demo)"
+        );
     }
     Cluster::sweep_stale().context("cannot remove what an earlier demo left")?;
     let (sender, receiver) = mpsc::channel();
@@ -38,16 +40,30 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         TopologyArg::Ptp => Topology::Ptp,
         TopologyArg::Bridge => Topology::Bridge,
     };
-    let (spec, stay) = (if args.sidecar { sidecar::cluster() } else { scenario::cluster(topology) }, args.keep);
-    let cluster = Cluster::create(&spec).context("cannot make the cluster of network namespaces")?;
+    let (spec, stay) = (
+        if args.sidecar {
+            sidecar::cluster()
+        } else {
+            scenario::cluster(topology)
+        },
+        args.keep,
+    );
+    let cluster =
+        Cluster::create(&spec).context("cannot make the cluster of network namespaces")?;
     let teardown: Teardown = cluster.teardown();
-    let play = if args.sidecar { sidecar::play } else { scenario::play };
+    let play = if args.sidecar {
+        sidecar::play
+    } else {
+        scenario::play
+    };
     thread::Builder::new()
         .name("demo".into())
         .spawn(move || drop(sender.send(End::Finished(play(cluster, stay)))))
         .context("cannot start the demo")?;
     let end = receiver.recv().unwrap_or(End::Interrupted);
-    teardown.run().context("cannot remove the cluster of network namespaces")?;
+    teardown
+        .run()
+        .context("cannot remove the cluster of network namespaces")?;
     match end {
         End::Finished(result) => result.map(|()| ExitCode::SUCCESS),
         End::Interrupted => {
@@ -59,15 +75,22 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 fn nix_is_root() -> bool {
     // `caps` and friends are the collector's; here the effective user tells enough for a clear message.
-    std::fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0)
+    std::fs::metadata("/proc/self")
+        .is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0)
 }
 
 /// Calls `then` at the first Ctrl-C or SIGTERM.
 fn ctrl_c(then: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("cannot wait for signals")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("cannot wait for signals")?;
     let (interrupt, terminate) = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
-        anyhow::Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+        anyhow::Ok((
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        ))
     })?;
     let wait = move || {
         runtime.block_on(async {
@@ -79,6 +102,9 @@ fn ctrl_c(then: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
         });
         then();
     };
-    thread::Builder::new().name("signals".into()).spawn(wait).context("cannot wait for signals")?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .context("cannot wait for signals")?;
     Ok(())
 }

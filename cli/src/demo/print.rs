@@ -8,7 +8,11 @@ const GREEN: &str = "\x1b[32m";
 const RESET: &str = "\x1b[0m";
 
 fn paint(style: &str, text: &str) -> String {
-    if stdout().is_terminal() { format!("{style}{text}{RESET}") } else { text.to_owned() }
+    if stdout().is_terminal() {
+        format!("{style}{text}{RESET}")
+    } else {
+        text.to_owned()
+    }
 }
 
 fn line(text: &str) {
@@ -46,5 +50,9 @@ pub(super) fn text(text: &str) {
 
 /// `always` or `never`, for the programs that the demo runs.
 pub(super) fn colour_choice() -> &'static str {
-    if stdout().is_terminal() { "always" } else { "never" }
+    if stdout().is_terminal() {
+        "always"
+    } else {
+        "never"
+    }
 }

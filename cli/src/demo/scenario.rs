@@ -5,12 +5,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use weir_testkit::{Capture, Cluster, ClusterSpec, Dial, NodeSpec, Outcome, Pod, PodSpec, Protocol, TcpServer, Topology, UdpServer};
+use weir_testkit::{
+    Capture, Cluster, ClusterSpec, Dial, NodeSpec, Outcome, Pod, PodSpec, Protocol, TcpServer,
+    Topology, UdpServer,
+};
 
 use super::{print, stage::Stage};
 
-const POLICIES: [(&str, &str); 2] =
-    [("demo-policies.yaml", include_str!("manifests/demo.yaml")), ("shop-policies.yaml", include_str!("manifests/shop.yaml"))];
+const POLICIES: [(&str, &str); 2] = [
+    ("demo-policies.yaml", include_str!("manifests/demo.yaml")),
+    ("shop-policies.yaml", include_str!("manifests/shop.yaml")),
+];
 const DIAL: Duration = Duration::from_millis(1500);
 /// For what is seen a moment later: a batch on its way, a policy being applied.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,8 +23,15 @@ const AGGREGATOR: &str = "aggregator";
 
 /// The demo's cluster.
 pub(super) fn cluster(topology: Topology) -> ClusterSpec {
-    let shop = |name: &str, tier: &str| PodSpec::new("shop", name).label("tier", tier).label("app", name).owner("StatefulSet", tier);
-    let dns = PodSpec::new("kube-system", "dns").label("k8s-app", "kube-dns").port("dns", Protocol::Udp, 53);
+    let shop = |name: &str, tier: &str| {
+        PodSpec::new("shop", name)
+            .label("tier", tier)
+            .label("app", name)
+            .owner("StatefulSet", tier)
+    };
+    let dns = PodSpec::new("kube-system", "dns")
+        .label("k8s-app", "kube-dns")
+        .port("dns", Protocol::Udp, 53);
     let node_1 = NodeSpec::new("node-1")
         .pod(PodSpec::new("demo", "target").label("app", "target"))
         .pod(shop("frontend", "frontend"))
@@ -61,7 +73,9 @@ pub(super) fn play(cluster: Cluster, stay: bool) -> anyhow::Result<()> {
     }
     stage.stop()?;
     print::chapter("done");
-    print::note("weir demo --keep stays up for playing; weir demo --sidecar shows one collector in one pod");
+    print::note(
+        "weir demo --keep stays up for playing; weir demo --sidecar shows one collector in one pod",
+    );
     Ok(())
 }
 
@@ -84,49 +98,93 @@ fn start(cluster: &Cluster, stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn serve(cluster: &Cluster) -> anyhow::Result<Servers> {
-    let tcp = |namespace, name, port| -> anyhow::Result<TcpServer> { Ok(TcpServer::start(&cluster.pod(namespace, name)?.netns, port)?) };
+    let tcp = |namespace, name, port| -> anyhow::Result<TcpServer> {
+        Ok(TcpServer::start(
+            &cluster.pod(namespace, name)?.netns,
+            port,
+        )?)
+    };
     let dns = UdpServer::start(&cluster.pod("kube-system", "dns")?.netns, 53)?;
-    Ok(Servers { target: tcp("demo", "target", 1234)?, _rest: (tcp("shop", "backend", 8080)?, tcp("shop", "database", 5432)?, dns) })
+    Ok(Servers {
+        target: tcp("demo", "target", 1234)?,
+        _rest: (
+            tcp("shop", "backend", 8080)?,
+            tcp("shop", "database", 5432)?,
+            dns,
+        ),
+    })
 }
 
 fn traffic(cluster: &Cluster, servers: &Servers) -> anyhow::Result<()> {
-    let [target, allowed, denied] = ["target", "allowed", "denied"].map(|name| cluster.pod("demo", name));
+    let [target, allowed, denied] =
+        ["target", "allowed", "denied"].map(|name| cluster.pod("demo", name));
     let (target, allowed, denied) = (target?, allowed?, denied?);
-    let [frontend, backend, database] = ["frontend", "backend", "database"].map(|name| cluster.pod("shop", name));
+    let [frontend, backend, database] =
+        ["frontend", "backend", "database"].map(|name| cluster.pod("shop", name));
     let (frontend, backend, database) = (frontend?, backend?, database?);
     let dns = cluster.pod("kube-system", "dns")?;
 
-    ensure!(dial(allowed, target, 1234)? == Outcome::Connected, "demo/allowed could not reach demo/target:1234");
+    ensure!(
+        dial(allowed, target, 1234)? == Outcome::Connected,
+        "demo/allowed could not reach demo/target:1234"
+    );
     let mut wire = Capture::start(&target.netns, "eth0")?;
     let seen = servers.target.connections_seen();
-    ensure!(dial(denied, target, 1234)? == Outcome::TimedOut, "demo/denied was not denied");
-    ensure!(wire.syns()?.is_empty() && servers.target.connections_seen() == seen, "a denied SYN arrived at demo/target");
+    ensure!(
+        dial(denied, target, 1234)? == Outcome::TimedOut,
+        "demo/denied was not denied"
+    );
+    ensure!(
+        wire.syns()?.is_empty() && servers.target.connections_seen() == seen,
+        "a denied SYN arrived at demo/target"
+    );
 
     dial(frontend, backend, 8080)?;
     dial(backend, database, 5432)?;
-    Dial::to((dns.addresses.v4, 53)).timeout(DIAL).udp(&frontend.netns)?;
+    Dial::to((dns.addresses.v4, 53))
+        .timeout(DIAL)
+        .udp(&frontend.netns)?;
     dial(frontend, database, 5432)?;
     dial6(frontend, backend, 8080)?;
     sleep(Duration::from_millis(800));
     print::fact("demo/allowed → demo/target:1234 connected");
-    print::fact("demo/denied → demo/target:1234 was dropped by the kernel: no SYN arrived at the target's interface");
+    print::fact(
+        "demo/denied → demo/target:1234 was dropped by the kernel: no SYN arrived at the target's interface",
+    );
     print::fact("the shop's tiers talk as their policies say; frontend → database does not");
     Ok(())
 }
 
 fn dial(from: &Pod, to: &Pod, port: u16) -> anyhow::Result<Outcome> {
-    Ok(Dial::to((to.addresses.v4, port)).timeout(DIAL).tcp(&from.netns)?)
+    Ok(Dial::to((to.addresses.v4, port))
+        .timeout(DIAL)
+        .tcp(&from.netns)?)
 }
 
 fn dial6(from: &Pod, to: &Pod, port: u16) -> anyhow::Result<Outcome> {
-    Ok(Dial::to((to.addresses.v6, port)).timeout(DIAL).tcp(&from.netns)?)
+    Ok(Dial::to((to.addresses.v6, port))
+        .timeout(DIAL)
+        .tcp(&from.netns)?)
 }
 
 fn explain(stage: &Stage) -> anyhow::Result<()> {
     print::chapter("why was it denied?");
     let server = stage.server("node-1");
-    let text = stage.show(&["explain", "--server", &server, "--from", "demo/denied", "--to", "demo/target", "--port", "1234"])?;
-    ensure!(text.contains("default-deny") && text.contains("app=allowed"), "the explanation names neither the policies nor the label");
+    let text = stage.show(&[
+        "explain",
+        "--server",
+        &server,
+        "--from",
+        "demo/denied",
+        "--to",
+        "demo/target",
+        "--port",
+        "1234",
+    ])?;
+    ensure!(
+        text.contains("default-deny") && text.contains("app=allowed"),
+        "the explanation names neither the policies nor the label"
+    );
     Ok(())
 }
 
@@ -139,13 +197,26 @@ fn repair(cluster: &Cluster, stage: &Stage, servers: &Servers) -> anyhow::Result
     let seen = servers.target.connections_seen();
     let written = Instant::now();
     stage.manifests().put("fix.yaml", FIX)?;
-    let (denied, target) = (cluster.pod("demo", "denied")?, cluster.pod("demo", "target")?);
-    while Dial::to((target.addresses.v4, 1234)).timeout(Duration::from_millis(200)).tcp(&denied.netns)? != Outcome::Connected {
+    let (denied, target) = (
+        cluster.pod("demo", "denied")?,
+        cluster.pod("demo", "target")?,
+    );
+    while Dial::to((target.addresses.v4, 1234))
+        .timeout(Duration::from_millis(200))
+        .tcp(&denied.netns)?
+        != Outcome::Connected
+    {
         ensure!(written.elapsed() < PATIENCE, "demo/denied is still denied");
     }
-    ensure!(servers.target.connections_seen() > seen, "the target saw no connection");
+    ensure!(
+        servers.target.connections_seen() > seen,
+        "the target saw no connection"
+    );
     sleep(Duration::from_millis(800));
-    print::fact(&format!("demo/denied → demo/target:1234 connected, {} ms after the file was written", written.elapsed().as_millis() - 800));
+    print::fact(&format!(
+        "demo/denied → demo/target:1234 connected, {} ms after the file was written",
+        written.elapsed().as_millis() - 800
+    ));
     Ok(())
 }
 
@@ -153,8 +224,19 @@ fn history(stage: &mut Stage) -> anyhow::Result<()> {
     stage.unfollow();
     print::chapter("the record: denials, from the aggregator's memory and its Parquet files");
     let server = stage.server(AGGREGATOR);
-    let text = stage.show(&["observe", "--server", &server, "--verdict", "dropped", "--last", "10"])?;
-    ensure!(text.contains("demo/denied"), "the denial is not in the aggregator's record");
+    let text = stage.show(&[
+        "observe",
+        "--server",
+        &server,
+        "--verdict",
+        "dropped",
+        "--last",
+        "10",
+    ])?;
+    ensure!(
+        text.contains("demo/denied"),
+        "the denial is not in the aggregator's record"
+    );
     let began = Instant::now();
     let files = loop {
         let files = parquet_files(&stage.path("data"));
@@ -165,7 +247,9 @@ fn history(stage: &mut Stage) -> anyhow::Result<()> {
         sleep(Duration::from_millis(100));
     };
     for file in files {
-        let size = std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?.len();
+        let size = std::fs::metadata(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?
+            .len();
         print::note(&format!("{} ({size} bytes)", file.display()));
     }
     Ok(())
@@ -179,7 +263,10 @@ fn parquet_files(dir: &Path) -> Vec<PathBuf> {
             let path = entry.path();
             if path.is_dir() {
                 open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "parquet")
+            {
                 files.push(path);
             }
         }
@@ -192,17 +279,33 @@ fn parquet_files(dir: &Path) -> Vec<PathBuf> {
 fn keep(cluster: &Cluster, stage: &Stage) {
     print::chapter("up until Ctrl-C; in another terminal:");
     let (hub, node) = (stage.server(AGGREGATOR), stage.server("node-1"));
-    print::command(&format!("weir observe --server {hub} --follow --verdict dropped"));
-    print::command(&format!("weir explain --server {node} --from shop/frontend --to shop/database --port 5432"));
+    print::command(&format!(
+        "weir observe --server {hub} --follow --verdict dropped"
+    ));
+    print::command(&format!(
+        "weir explain --server {node} --from shop/frontend --to shop/database --port 5432"
+    ));
     print::command(&format!("weir status --server {node} --pods"));
-    print::command(&format!("nsenter --net={} curl --max-time 1 telnet://TARGET:1234", cluster_path(cluster)));
-    print::note(&format!("manifests (edit them, changes take effect at once): {}", stage.manifests().path().display()));
+    print::command(&format!(
+        "nsenter --net={} curl --max-time 1 telnet://TARGET:1234",
+        cluster_path(cluster)
+    ));
+    print::note(&format!(
+        "manifests (edit them, changes take effect at once): {}",
+        stage.manifests().path().display()
+    ));
     loop {
-        for (from, to, port) in [("frontend", "backend", 8080), ("backend", "database", 5432), ("frontend", "database", 5432)] {
+        for (from, to, port) in [
+            ("frontend", "backend", 8080),
+            ("backend", "database", 5432),
+            ("frontend", "database", 5432),
+        ] {
             let pods = (cluster.pod("shop", from), cluster.pod("shop", to));
             if let (Ok(from), Ok(to)) = pods {
                 // The traffic is for show; what becomes of it is what the user watches.
-                let _outcome = Dial::to((to.addresses.v4, port)).timeout(Duration::from_millis(300)).tcp(&from.netns);
+                let _outcome = Dial::to((to.addresses.v4, port))
+                    .timeout(Duration::from_millis(300))
+                    .tcp(&from.netns);
             }
             sleep(Duration::from_secs(1));
         }
@@ -210,5 +313,8 @@ fn keep(cluster: &Cluster, stage: &Stage) {
 }
 
 fn cluster_path(cluster: &Cluster) -> String {
-    cluster.pod("demo", "denied").map(|pod| pod.netns.path().display().to_string()).unwrap_or_default()
+    cluster
+        .pod("demo", "denied")
+        .map(|pod| pod.netns.path().display().to_string())
+        .unwrap_or_default()
 }

@@ -12,7 +12,12 @@ const POLICIES: [(&str, &str); 1] = [("demo-policies.yaml", include_str!("manife
 /// One node with three pods.
 pub(super) fn cluster() -> ClusterSpec {
     let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
-    ClusterSpec::new(Topology::Ptp).node(NodeSpec::new("node-1").pod(pod("target")).pod(pod("allowed")).pod(pod("denied")))
+    ClusterSpec::new(Topology::Ptp).node(
+        NodeSpec::new("node-1")
+            .pod(pod("target"))
+            .pod(pod("allowed"))
+            .pod(pod("denied")),
+    )
 }
 
 /// Plays it.
@@ -24,7 +29,10 @@ pub(super) fn play(cluster: Cluster, stay: bool) -> anyhow::Result<()> {
     let mut stage = Stage::new(&cluster, &POLICIES)?;
     let target = cluster.pod("demo", "target")?;
     let mut args = stage.collector_args("node-1", &cluster.node("node-1")?.pin_root()?)?;
-    args.extend(["--sidecar=demo/target".to_owned(), "--interface=eth0".to_owned()]);
+    args.extend([
+        "--sidecar=demo/target".to_owned(),
+        "--interface=eth0".to_owned(),
+    ]);
     stage.start(&target.netns, "node-1", &args)?;
     let server = TcpServer::start(&target.netns, 1234)?;
 
@@ -33,18 +41,45 @@ pub(super) fn play(cluster: Cluster, stay: bool) -> anyhow::Result<()> {
     stage.follow(&socket)?;
     let dial = |name: &str| -> anyhow::Result<Outcome> {
         let from = cluster.pod("demo", name)?;
-        Ok(Dial::to((target.addresses.v4, 1234)).timeout(Duration::from_millis(1500)).tcp(&from.netns)?)
+        Ok(Dial::to((target.addresses.v4, 1234))
+            .timeout(Duration::from_millis(1500))
+            .tcp(&from.netns)?)
     };
-    ensure!(dial("allowed")? == Outcome::Connected, "demo/allowed could not reach demo/target:1234");
-    ensure!(dial("denied")? == Outcome::TimedOut, "demo/denied was not denied");
-    ensure!(server.connections_seen() == 1, "the target saw {} connections instead of 1", server.connections_seen());
+    ensure!(
+        dial("allowed")? == Outcome::Connected,
+        "demo/allowed could not reach demo/target:1234"
+    );
+    ensure!(
+        dial("denied")? == Outcome::TimedOut,
+        "demo/denied was not denied"
+    );
+    ensure!(
+        server.connections_seen() == 1,
+        "the target saw {} connections instead of 1",
+        server.connections_seen()
+    );
     std::thread::sleep(Duration::from_millis(500));
     stage.unfollow();
-    print::fact("demo/allowed connected, demo/denied was dropped before the pod's own network stack");
+    print::fact(
+        "demo/allowed connected, demo/denied was dropped before the pod's own network stack",
+    );
 
     print::chapter("why was it denied?");
-    let text = stage.show(&["explain", "--server", &socket, "--from", "demo/denied", "--to", "demo/target", "--port", "1234"])?;
-    ensure!(text.contains("default-deny") && text.contains("app=allowed"), "the explanation names neither the policies nor the label");
+    let text = stage.show(&[
+        "explain",
+        "--server",
+        &socket,
+        "--from",
+        "demo/denied",
+        "--to",
+        "demo/target",
+        "--port",
+        "1234",
+    ])?;
+    ensure!(
+        text.contains("default-deny") && text.contains("app=allowed"),
+        "the explanation names neither the policies nor the label"
+    );
     if stay {
         print::chapter("up until Ctrl-C; in another terminal:");
         print::command(&format!("weir observe --server {socket} --follow"));

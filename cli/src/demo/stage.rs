@@ -29,9 +29,18 @@ impl Stage {
         for (file, yaml) in policies {
             manifests.put(file, yaml)?;
         }
-        let directory = tempfile::Builder::new().prefix("weir-demo-").tempdir().context("cannot make a directory for the demo")?;
+        let directory = tempfile::Builder::new()
+            .prefix("weir-demo-")
+            .tempdir()
+            .context("cannot make a directory for the demo")?;
         let weir = std::env::current_exe().context("cannot find the weir binary")?;
-        Ok(Self { weir, directory, manifests, processes: Vec::new(), followers: Vec::new() })
+        Ok(Self {
+            weir,
+            directory,
+            manifests,
+            processes: Vec::new(),
+            followers: Vec::new(),
+        })
     }
 
     /// Where the manifests are.
@@ -50,18 +59,29 @@ impl Stage {
     }
 
     /// Starts `weir` in a namespace; returns when it says that it is ready.
-    pub(super) fn start(&mut self, netns: &NetNs, name: &str, args: &[String]) -> anyhow::Result<()> {
+    pub(super) fn start(
+        &mut self,
+        netns: &NetNs,
+        name: &str,
+        args: &[String],
+    ) -> anyhow::Result<()> {
         let mut command = netns.command(&self.weir);
         command.args(args).env("WEIR_LOG", "info");
         let log = self.path(&format!("{name}.log"));
         let mut process = RunningProcess::spawn(command, &log)?;
-        process.wait_for_line("ready", START_PATIENCE).with_context(|| format!("{name} did not start"))?;
+        process
+            .wait_for_line("ready", START_PATIENCE)
+            .with_context(|| format!("{name} did not start"))?;
         self.processes.push(process);
         Ok(())
     }
 
     /// Arguments that every collector of the demo has.
-    pub(super) fn collector_args(&self, name: &str, pin_root: &Path) -> anyhow::Result<Vec<String>> {
+    pub(super) fn collector_args(
+        &self,
+        name: &str,
+        pin_root: &Path,
+    ) -> anyhow::Result<Vec<String>> {
         let state = self.path(&format!("{name}-state"));
         fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
         let socket = self.path(&format!("{name}.sock"));
@@ -79,10 +99,17 @@ impl Stage {
     /// Runs a `weir` command as a user would, and shows it with its output.
     pub(super) fn show(&self, args: &[&str]) -> anyhow::Result<String> {
         print::command(&format!("weir {}", args.join(" ")));
-        let output = Command::new(&self.weir).args(args).output().context("cannot run weir")?;
+        let output = Command::new(&self.weir)
+            .args(args)
+            .output()
+            .context("cannot run weir")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if text.is_empty() && !output.stderr.is_empty() {
-            bail!("weir {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "weir {}: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         print::text(&text);
         Ok(text)
@@ -90,15 +117,29 @@ impl Stage {
 
     /// Runs a `weir` command and returns what it prints.
     pub(super) fn ask(&self, args: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new(&self.weir).args(args).output().context("cannot run weir")?;
+        let output = Command::new(&self.weir)
+            .args(args)
+            .output()
+            .context("cannot run weir")?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Shows live verdict lines from now on.
     pub(super) fn follow(&mut self, server: &str) -> anyhow::Result<()> {
-        let args = ["observe", "--follow", "--color", print::colour_choice(), "--server", server];
+        let args = [
+            "observe",
+            "--follow",
+            "--color",
+            print::colour_choice(),
+            "--server",
+            server,
+        ];
         print::command(&format!("weir {}", args.join(" ")));
-        let child = Command::new(&self.weir).args(args).stdin(Stdio::null()).spawn().context("cannot run weir observe")?;
+        let child = Command::new(&self.weir)
+            .args(args)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("cannot run weir observe")?;
         self.followers.push(child);
         Ok(())
     }

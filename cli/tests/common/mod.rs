@@ -21,7 +21,8 @@ pub(crate) fn weir() -> PathBuf {
 
 /// Whether this process may make namespaces; says why not.
 pub(crate) fn is_root() -> bool {
-    let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("proc")) == 0;
+    let root =
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("proc")) == 0;
     if !root {
         eprintln!("skipped: needs root for network namespaces and eBPF");
     }
@@ -48,10 +49,16 @@ impl Stage {
     pub(crate) fn new(spec: &ClusterSpec, policies: &str) -> Self {
         let cluster = Cluster::create(spec).expect("cluster");
         let manifests = ManifestDir::new().expect("manifests");
-        manifests.put("cluster.yaml", &cluster.manifests()).expect("written");
+        manifests
+            .put("cluster.yaml", &cluster.manifests())
+            .expect("written");
         manifests.put("policies.yaml", policies).expect("written");
         let directory = tempfile::tempdir().expect("temporary directory");
-        Self { manifests, directory, cluster }
+        Self {
+            manifests,
+            directory,
+            cluster,
+        }
     }
 
     /// Where a file of the test lies.
@@ -61,14 +68,22 @@ impl Stage {
 
     /// Starts a collector for a node in a namespace, with more arguments.
     pub(crate) fn collector(&self, node: &str, netns: &NetNs, more: &[&str]) -> Collector {
-        let pin_root = self.cluster.node(node).expect("node").pin_root().expect("pin root");
+        let pin_root = self
+            .cluster
+            .node(node)
+            .expect("node")
+            .pin_root()
+            .expect("pin root");
         let socket = self.path(&format!("{node}.sock"));
         let mut args = vec![
             "collector".to_owned(),
             format!("--node={node}"),
             format!("--manifests={}", self.manifests.path().display()),
             format!("--pin-root={}", pin_root.display()),
-            format!("--state-dir={}", self.path(&format!("{node}-state")).display()),
+            format!(
+                "--state-dir={}",
+                self.path(&format!("{node}-state")).display()
+            ),
             format!("--unix-socket={}", socket.display()),
             "--update-interval=1s".to_owned(),
             "--sweep-interval=200ms".to_owned(),
@@ -83,7 +98,12 @@ impl Stage {
         let log = self.path(&format!("{node}.log"));
         let mut process = RunningProcess::spawn(command(), &log).expect("started");
         process.wait_for_line("ready", PATIENCE).expect("ready");
-        Collector { process, server: format!("unix://{}", socket.display()), command, log }
+        Collector {
+            process,
+            server: format!("unix://{}", socket.display()),
+            command,
+            log,
+        }
     }
 }
 
@@ -92,23 +112,38 @@ impl Collector {
     pub(crate) fn restart(&mut self) {
         self.process.kill().expect("killed");
         self.process = RunningProcess::spawn((self.command)(), &self.log).expect("started");
-        self.process.wait_for_line("ready", PATIENCE).expect("ready");
+        self.process
+            .wait_for_line("ready", PATIENCE)
+            .expect("ready");
     }
 }
 
 /// Runs `weir` to its end.
 pub(crate) fn run(args: &[&str]) -> Output {
-    Command::new(weir()).args(args).env("RUST_BACKTRACE", "1").output().expect("weir runs")
+    Command::new(weir())
+        .args(args)
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .expect("weir runs")
 }
 
 /// All flows that a server gives for these arguments of `weir observe`.
 pub(crate) fn observe(server: &str, args: &[&str]) -> Vec<Value> {
-    let mut command = vec!["observe", "--server", server, "--last", "1000", "-o", "json"];
+    let mut command = vec![
+        "observe", "--server", server, "--last", "1000", "-o", "json",
+    ];
     command.extend(args);
     let output = run(&command);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).expect("text");
-    text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).filter_map(|mut line| line.get_mut("flow").map(Value::take)).collect()
+    text.lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .filter_map(|mut line| line.get_mut("flow").map(Value::take))
+        .collect()
 }
 
 /// Asks again until a flow fits.
@@ -128,7 +163,10 @@ pub(crate) fn wait_for_flow(server: &str, args: &[&str], fits: impl Fn(&Value) -
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "not so after {PATIENCE:?}: {what}"
+        );
         sleep(Duration::from_millis(50));
     }
 }
@@ -155,7 +193,10 @@ pub(crate) const POLICIES: &str = include_str!("../../src/demo/manifests/demo.ya
 
 /// The text of a field of a JSON value.
 pub(crate) fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// A 64-bit number of a JSON value, which protobuf writes as text.

@@ -2,11 +2,11 @@
 //! number.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use serde::{Deserialize, Serialize};
 use weir_datapath::abi::{ENDPOINT_PROBES, ENDPOINT_SLOTS};
 
+use crate::boot;
 use crate::state::{StateDir, StateError};
 
 const FILE: &str = "endpoints.json";
@@ -71,7 +71,7 @@ pub(super) struct Registry {
 impl Registry {
     /// Reads the file. What an earlier boot left is forgotten, save where its numbers ended.
     pub(super) fn open(state: StateDir) -> Result<Self, StateError> {
-        let boot = boot_id();
+        let boot = boot::id();
         let file: Option<File> = state.load(FILE)?;
         let next_id = file.as_ref().map_or(1, |file| file.next_id);
         let endpoints = file
@@ -184,12 +184,6 @@ impl Registry {
         };
         self.state.save(FILE, &file)
     }
-}
-
-/// The kernel's name for this boot; empty where it cannot be read, which makes all boots one.
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map_or_else(|_| String::new(), |text| text.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -21,6 +21,21 @@ pub enum EndpointState {
     Gone,
 }
 
+impl EndpointState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Unmapped, Self::Pending, Self::Programmed, Self::Gone];
+
+    /// The state's name in status reports and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unmapped => "unmapped",
+            Self::Pending => "pending",
+            Self::Programmed => "programmed",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// One endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointInfo {

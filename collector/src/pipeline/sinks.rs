@@ -7,6 +7,7 @@ use weir_flow::Item;
 use crate::export::otlp::OtlpSink;
 use crate::recent::Recent;
 use crate::telemetry::FlowMetrics;
+use crate::uplink::Uplink;
 
 /// All receivers of records.
 pub struct Sinks {
@@ -16,6 +17,8 @@ pub struct Sinks {
     pub metrics: FlowMetrics,
     /// OTLP logs.
     pub otlp: Option<OtlpSink>,
+    /// The aggregator.
+    pub uplink: Option<Uplink>,
 }
 
 impl Sinks {
@@ -23,6 +26,13 @@ impl Sinks {
     pub(super) fn deliver(&mut self, items: &mut Vec<Item>) {
         if items.is_empty() {
             return;
+        }
+        if let Some(uplink) = &self.uplink {
+            if items.iter().any(is_last) {
+                uplink.append(&*items);
+            } else {
+                uplink.push(&*items);
+            }
         }
         let items: Vec<Arc<Item>> = items.drain(..).map(Arc::new).collect();
         for item in &items {
@@ -32,5 +42,13 @@ impl Sinks {
             }
         }
         self.recent.append(items);
+    }
+}
+
+/// Whether the kernel forgets what an item tells: then it must be on disk first. All else can be read there again.
+fn is_last(item: &Item) -> bool {
+    match item {
+        Item::Flow(record) => record.end.is_some(),
+        Item::Loss(_) => true,
     }
 }

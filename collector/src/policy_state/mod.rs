@@ -274,17 +274,12 @@ impl PolicyState {
 
     fn count_endpoints(&self) {
         let all = self.parts.endpoints.view.all();
-        let states = [
-            (EndpointState::Unmapped, "unmapped"),
-            (EndpointState::Pending, "pending"),
-            (EndpointState::Programmed, "programmed"),
-            (EndpointState::Gone, "gone"),
-        ];
-        for (state, name) in states {
+        for state in EndpointState::ALL {
             let count = all
                 .iter()
                 .filter(|endpoint| endpoint.state == state)
                 .count();
+            let name = state.as_str();
             self.parts.own.set_endpoints(name, count);
         }
     }

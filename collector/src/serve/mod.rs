@@ -3,6 +3,7 @@
 mod flows;
 mod listen;
 mod observer;
+mod weir;
 
 use std::io;
 
@@ -15,15 +16,17 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 use weir_proto::observer::observer_server::ObserverServer;
+use weir_proto::weir::v1::collector_server::CollectorServer;
 
 pub use listen::{ListenError, UnixSocket, tcp, unix};
 pub use observer::Observer;
+pub use weir::Collector;
 
 /// The names under which Hubble's clients ask for our health; they use `hubble.server.Observer`.
 const HEALTH: [&str; 3] = ["", "observer.Observer", "hubble.server.Observer"];
 
 /// All services as one router.
-pub async fn routes(observer: Observer) -> Routes {
+pub async fn routes(observer: Observer, collector: Collector) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
     for name in HEALTH {
         reporter
@@ -33,7 +36,8 @@ pub async fn routes(observer: Observer) -> Routes {
     let mut routes = Routes::builder();
     routes
         .add_service(health)
-        .add_service(ObserverServer::new(observer));
+        .add_service(ObserverServer::new(observer))
+        .add_service(CollectorServer::new(collector));
     routes.routes()
 }
 

@@ -89,13 +89,8 @@ pub(super) fn reports(
 ) -> (Vec<Name>, Vec<RuleReport>) {
     let mut policies = Vec::new();
     let mut reports = Vec::new();
-    if !pod.is_networked() {
-        return (policies, reports);
-    }
     for policy in cluster.policies.values() {
-        let selects =
-            policy.name.namespace == pod.name.namespace && policy.pod_selector.matches(&pod.labels);
-        if !selects || !policy.isolates(direction) {
+        if !policy.selects(pod) || !policy.isolates(direction) {
             continue;
         }
         policies.push(policy.name.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, Name, Protocol};
+use super::{LabelSelector, Name, Pod, Protocol};
 
 /// Direction as the selected pod sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,6 +52,13 @@ impl NetworkPolicy {
             Direction::Ingress => self.types.ingress,
             Direction::Egress => self.types.egress,
         }
+    }
+
+    /// Whether it is for this pod. Pods without a network identity of their own are never meant.
+    pub fn selects(&self, pod: &Pod) -> bool {
+        pod.is_networked()
+            && self.name.namespace == pod.name.namespace
+            && self.pod_selector.matches(&pod.labels)
     }
 
     /// The rules that have effect in `direction`.

@@ -60,6 +60,22 @@ pub enum Reason {
     MixedBackends,
 }
 
+impl Reason {
+    /// The stable name, the same as in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::NotIsolated => "not_isolated",
+            Self::DefaultDeny => "default_deny",
+            Self::SelfTraffic => "self",
+            Self::OwnNode => "own_node",
+            Self::Pending => "pending",
+            Self::NoBackends => "no_backends",
+            Self::MixedBackends => "mixed_backends",
+        }
+    }
+}
+
 /// A verdict with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {

@@ -13,7 +13,10 @@ pub(super) fn whitelist(args: &ObserveArgs) -> anyhow::Result<Vec<FlowFilter>> {
     let base = base(args);
     let mut filters = vec![base];
     for either in eithers(args)? {
-        filters = filters.iter().flat_map(|filter| either.sides(filter)).collect();
+        filters = filters
+            .iter()
+            .flat_map(|filter| either.sides(filter))
+            .collect();
     }
     filters.retain(|filter| *filter != FlowFilter::default());
     Ok(filters)
@@ -30,8 +33,16 @@ fn base(args: &ObserveArgs) -> FlowFilter {
         destination_label: args.to_label.clone(),
         source_port: ports(&args.from_port),
         destination_port: ports(&args.to_port),
-        verdict: args.verdict.iter().map(|verdict| self::verdict(*verdict) as i32).collect(),
-        protocol: args.protocol.iter().map(|protocol| self::protocol(*protocol).to_owned()).collect(),
+        verdict: args
+            .verdict
+            .iter()
+            .map(|verdict| self::verdict(*verdict) as i32)
+            .collect(),
+        protocol: args
+            .protocol
+            .iter()
+            .map(|protocol| self::protocol(*protocol).to_owned())
+            .collect(),
         traffic_direction: args
             .traffic_direction
             .iter()
@@ -73,15 +84,39 @@ fn eithers(args: &ObserveArgs) -> anyhow::Result<Vec<Either>> {
                 !args.to_namespace.is_empty(),
             ]),
         ),
-        ("--ip", args.ip.clone(), directed(&[!args.from_ip.is_empty(), !args.to_ip.is_empty()])),
-        ("--label", args.label.clone(), directed(&[!args.from_label.is_empty(), !args.to_label.is_empty()])),
-        ("--port", ports(&args.port), directed(&[!args.from_port.is_empty(), !args.to_port.is_empty()])),
+        (
+            "--ip",
+            args.ip.clone(),
+            directed(&[!args.from_ip.is_empty(), !args.to_ip.is_empty()]),
+        ),
+        (
+            "--label",
+            args.label.clone(),
+            directed(&[!args.from_label.is_empty(), !args.to_label.is_empty()]),
+        ),
+        (
+            "--port",
+            ports(&args.port),
+            directed(&[!args.from_port.is_empty(), !args.to_port.is_empty()]),
+        ),
     ];
     let fields: [[fn(&mut FlowFilter) -> &mut Vec<String>; 2]; 4] = [
-        [|filter| &mut filter.source_pod, |filter| &mut filter.destination_pod],
-        [|filter| &mut filter.source_ip, |filter| &mut filter.destination_ip],
-        [|filter| &mut filter.source_label, |filter| &mut filter.destination_label],
-        [|filter| &mut filter.source_port, |filter| &mut filter.destination_port],
+        [
+            |filter| &mut filter.source_pod,
+            |filter| &mut filter.destination_pod,
+        ],
+        [
+            |filter| &mut filter.source_ip,
+            |filter| &mut filter.destination_ip,
+        ],
+        [
+            |filter| &mut filter.source_label,
+            |filter| &mut filter.destination_label,
+        ],
+        [
+            |filter| &mut filter.source_port,
+            |filter| &mut filter.destination_port,
+        ],
     ];
     let mut eithers = Vec::new();
     for ((flag, values, is_directed), [source, destination]) in sided.into_iter().zip(fields) {
@@ -89,9 +124,15 @@ fn eithers(args: &ObserveArgs) -> anyhow::Result<Vec<Either>> {
             continue;
         }
         if is_directed {
-            bail!("{flag} is about either side: it cannot be combined with --from-... or --to-... of the same kind");
+            bail!(
+                "{flag} is about either side: it cannot be combined with --from-... or --to-... of the same kind"
+            );
         }
-        eithers.push(Either { values, source, destination });
+        eithers.push(Either {
+            values,
+            source,
+            destination,
+        });
     }
     Ok(eithers)
 }
@@ -99,13 +140,19 @@ fn eithers(args: &ObserveArgs) -> anyhow::Result<Vec<Either>> {
 /// Pods, in the namespaces if they name none; `namespace/` stands for all pods of a namespace.
 fn pods(namespaces: &[String], pods: &[String]) -> Vec<String> {
     if pods.is_empty() {
-        return namespaces.iter().map(|namespace| format!("{namespace}/")).collect();
+        return namespaces
+            .iter()
+            .map(|namespace| format!("{namespace}/"))
+            .collect();
     }
     let qualified = pods.iter().flat_map(|pod| {
         if pod.contains('/') || namespaces.is_empty() {
             return vec![pod.clone()];
         }
-        namespaces.iter().map(|namespace| format!("{namespace}/{pod}")).collect()
+        namespaces
+            .iter()
+            .map(|namespace| format!("{namespace}/{pod}"))
+            .collect()
     });
     qualified.collect()
 }
@@ -162,7 +209,8 @@ mod tests {
 
     #[test]
     fn either_side_flags_become_alternatives_that_all_hold_the_rest() {
-        let filters = filters(&["--pod", "shop/web", "--port", "80", "--verdict", "dropped"]).unwrap();
+        let filters =
+            filters(&["--pod", "shop/web", "--port", "80", "--verdict", "dropped"]).unwrap();
         assert_eq!(filters.len(), 4);
         for filter in &filters {
             assert_eq!(filter.verdict, [Verdict::Dropped as i32]);
@@ -181,7 +229,9 @@ mod tests {
 
     #[test]
     fn contradictory_flags_are_refused() {
-        let error = filters(&["--pod", "a", "--to-pod", "b"]).unwrap_err().to_string();
+        let error = filters(&["--pod", "a", "--to-pod", "b"])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("--pod"), "{error}");
     }
 }

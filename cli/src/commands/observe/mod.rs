@@ -8,11 +8,11 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 use weir_flow::Timestamp;
 use weir_flow::hubble::EXTENSION_HEADER;
+use weir_proto::observer::GetFlowsRequest;
 use weir_proto::observer::observer_client::ObserverClient;
-use weir_proto::observer::{GetFlowsRequest, GetFlowsResponse};
 
-use super::connect::{connect, refused};
 use crate::args::{Moment, ObserveArgs, OutputArg};
+use crate::client;
 use print::Printer;
 
 /// Flows shown when nothing says how many.
@@ -26,13 +26,15 @@ const MAX_MESSAGE: usize = 16 << 20;
 /// The server cannot be reached or refuses, or stdout cannot be written.
 pub(crate) async fn run(args: &ObserveArgs) -> anyhow::Result<()> {
     if args.follow && args.output == OutputArg::Table {
-        bail!("a table cannot be followed, its columns would not be known: use -o compact or -o json");
+        bail!(
+            "a table cannot be followed, its columns would not be known: use -o compact or -o json"
+        );
     }
     if args.follow && args.first.is_some() {
         bail!("--first cannot be combined with --follow");
     }
     let request = request(args)?;
-    let channel = connect(&args.server.server).await?;
+    let channel = client::connect(&args.server.server).await?;
     let mut client = ObserverClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
     let mut request = Request::new(request);
     request
@@ -40,7 +42,7 @@ pub(crate) async fn run(args: &ObserveArgs) -> anyhow::Result<()> {
         .insert(EXTENSION_HEADER, MetadataValue::from_static("1"));
     let answered = client.get_flows(request).await;
     let mut flows = answered
-        .map_err(|status| refused(&args.server.server, &status))?
+        .map_err(|status| client::refusal(&args.server.server, &status))?
         .into_inner();
     let mut printer = Printer::new(args);
     loop {
@@ -49,7 +51,7 @@ pub(crate) async fn run(args: &ObserveArgs) -> anyhow::Result<()> {
             Ok(None) => break,
             Err(status) => {
                 printer.finish()?;
-                return Err(refused(&args.server.server, &status));
+                return Err(client::refusal(&args.server.server, &status));
             }
         }
     }

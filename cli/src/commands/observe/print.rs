@@ -51,7 +51,11 @@ impl Printer {
         } else {
             self.print_text(response)?;
         }
-        if self.is_live { self.out.flush() } else { Ok(()) }
+        if self.is_live {
+            self.out.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn print_text(&mut self, response: GetFlowsResponse) -> io::Result<()> {
@@ -75,7 +79,11 @@ impl Printer {
                 writeln!(self.out, "{line}")
             }
             Some(ResponseTypes::NodeStatus(status)) => {
-                tracing::info!(nodes = status.node_names.join(","), message = status.message, "node status");
+                tracing::info!(
+                    nodes = status.node_names.join(","),
+                    message = status.message,
+                    "node status"
+                );
                 Ok(())
             }
             None => Ok(()),
@@ -88,7 +96,8 @@ impl Printer {
     /// If stdout cannot be written.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         if self.output == OutputArg::Table {
-            self.out.write_all(table(&self.rows, self.style).as_bytes())?;
+            self.out
+                .write_all(table(&self.rows, self.style).as_bytes())?;
             self.rows.clear();
         }
         self.out.flush()

@@ -30,13 +30,28 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         FormatArg::Json => output::json(&lint::to_json(&diagnostics))?,
         FormatArg::Sarif => output::json(&lint::to_sarif(&diagnostics))?,
     }
-    let worst = diagnostics.iter().map(|diagnostic| diagnostic.severity).min();
+    let worst = diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.severity)
+        .min();
     let fails = worst == Some(Severity::Error) || args.strict && worst == Some(Severity::Warning);
-    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if fails {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn text(diagnostics: &[Diagnostic], objects: usize) -> String {
-    let count = |severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+    let count = |severity| {
+        diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == severity)
+            .count()
+    };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    format!("{}{objects} objects, {errors} errors, {warnings} warnings\n", lint::to_text(diagnostics))
+    format!(
+        "{}{objects} objects, {errors} errors, {warnings} warnings\n",
+        lint::to_text(diagnostics)
+    )
 }

@@ -18,7 +18,9 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = String::new();
-            io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+            io::stdin()
+                .read_to_string(&mut text)
+                .context("cannot read stdin")?;
             sources.push(("<stdin>".to_owned(), text));
         } else if path.is_dir() {
             directory(path, &mut sources)?;
@@ -33,8 +35,12 @@ fn directory(path: &Path, sources: &mut Vec<Source>) -> anyhow::Result<()> {
     let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", path.display()))?.path();
-        let known = path.extension().is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
+        let path = entry
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .path();
+        let known = path
+            .extension()
+            .is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
         if known && path.is_file() {
             files.push(path);
         }
@@ -50,6 +56,7 @@ fn directory(path: &Path, sources: &mut Vec<Source>) -> anyhow::Result<()> {
 }
 
 fn file(path: &Path) -> anyhow::Result<Source> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok((path.display().to_string(), text))
 }

@@ -2,10 +2,13 @@
 
 mod check;
 mod files;
+mod kernel;
+mod steps;
+mod test;
 
 use std::process::ExitCode;
 
-pub(crate) use files::{Source, read};
+pub(crate) use files::read;
 
 use crate::args::PolicyCommand;
 
@@ -16,6 +19,6 @@ use crate::args::PolicyCommand;
 pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Check(args) => check::run(args),
-        PolicyCommand::Test(_) => anyhow::bail!("not built"),
+        PolicyCommand::Test(args) => test::run(args),
     }
 }

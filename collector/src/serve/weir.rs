@@ -1,0 +1,255 @@
+//! `weir.v1.Collector`: what a node agent says beyond Hubble's API.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use weir_flow::{Mode, Tally, Timestamp};
+use weir_policy::explain::{self, Explanation, NamedRule, Party, Side};
+use weir_policy::model::{self, Name, Protocol};
+use weir_proto::weir::v1 as wire;
+use weir_proto::weir::v1::collector_server;
+
+use crate::endpoints::{EndpointInfo, EndpointView};
+use crate::pipeline::{LedgerLine, LossTotal, PipelineStatus, StatusView};
+use crate::policy_state::{PolicyInForce, PolicyReader};
+use crate::uplink::Uplink;
+
+const KIND: &str = "NetworkPolicy";
+
+/// The service.
+pub struct Collector {
+    /// This node.
+    pub node: Arc<str>,
+    /// What is done with denied traffic.
+    pub mode: Mode,
+    /// When this run began.
+    pub started: Timestamp,
+    /// The policies in force.
+    pub policies: PolicyReader,
+    /// The pods' interfaces.
+    pub endpoints: EndpointView,
+    /// Tables, ledger, losses.
+    pub pipeline: StatusView,
+    /// The way to the aggregator, if there is one.
+    pub uplink: Option<Uplink>,
+}
+
+#[tonic::async_trait]
+impl collector_server::Collector for Collector {
+    async fn explain(
+        &self,
+        request: Request<wire::ExplainRequest>,
+    ) -> Result<Response<wire::ExplainResponse>, Status> {
+        let request = explain_request(request.get_ref())?;
+        let state = self.policies.get();
+        let (cluster, revision) = (state.cluster.clone(), state.revision);
+        // Compiling for the nodes of both sides may take a while in a large cluster.
+        let explained =
+            tokio::task::spawn_blocking(move || explain::explain(&cluster, &request)).await;
+        let explained =
+            explained.map_err(|error| Status::internal(format!("explaining: {error}")))?;
+        let explanation = explained.map_err(|error| Status::not_found(error.to_string()))?;
+        let json = serde_json::to_string(&explanation)
+            .map_err(|error| Status::internal(format!("encoding the explanation: {error}")))?;
+        Ok(Response::new(wire::ExplainResponse {
+            revision,
+            node: self.node.to_string(),
+            text: explain::to_text(&explanation),
+            json,
+            allowed: explanation.allowed,
+            sides: sides(&explanation),
+        }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::StatusResponse>, Status> {
+        let state = self.policies.get();
+        let pipeline = self.pipeline.get();
+        let endpoints = if request.get_ref().endpoints {
+            self.endpoint_list(&state, &pipeline)
+        } else {
+            Vec::new()
+        };
+        let error = |error: &Option<Arc<str>>| error.as_deref().unwrap_or_default().to_owned();
+        Ok(Response::new(wire::StatusResponse {
+            node: self.node.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: self.mode.as_str().to_owned(),
+            started: Some(self.started.into()),
+            policy_revision: state.revision,
+            policy_applied: (state.revision > 0).then(|| state.applied.into()),
+            policy_error: error(&state.policy_error),
+            policies: state.cluster.policies.len() as u64,
+            endpoints,
+            maps: maps(&state, &pipeline),
+            losses: pipeline.losses.iter().map(loss).collect(),
+            uplink: self.uplink.as_ref().map(uplink),
+            records: pipeline.records,
+            flow_ring_full: pipeline.flow_ring_full,
+            denial_ring_full: pipeline.denial_ring_full,
+            policy_epoch: state.epoch,
+            manifest_error: error(&state.manifest_error),
+        }))
+    }
+}
+
+impl Collector {
+    fn endpoint_list(
+        &self,
+        state: &PolicyInForce,
+        pipeline: &PipelineStatus,
+    ) -> Vec<wire::EndpointStatus> {
+        let mut endpoints = self.endpoints.all();
+        endpoints.sort_by(|a, b| (&a.pod, a.id).cmp(&(&b.pod, b.id)));
+        let describe = |info: &Arc<EndpointInfo>| {
+            let lines = pipeline.ledger.get(&info.id).map_or(&[][..], Vec::as_slice);
+            endpoint(info, state, lines)
+        };
+        endpoints.iter().map(describe).collect()
+    }
+}
+
+fn explain_request(request: &wire::ExplainRequest) -> Result<explain::Request, Status> {
+    let invalid = |error: String| Status::invalid_argument(error);
+    let party = |name: &str, text: &str| {
+        text.parse::<Party>()
+            .map_err(|error| invalid(format!("{name}: {error}")))
+    };
+    let port = u16::try_from(request.port)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| invalid(format!("port: {} is not in 1..=65535", request.port)))?;
+    let protocol = Protocol::parse(&request.protocol).ok_or_else(|| {
+        invalid(format!(
+            "protocol: `{}` is none of TCP, UDP, SCTP",
+            request.protocol
+        ))
+    })?;
+    Ok(explain::Request {
+        from: party("from", &request.from)?,
+        to: party("to", &request.to)?,
+        protocol,
+        port,
+    })
+}
+
+fn sides(explanation: &Explanation) -> Vec<wire::SideVerdict> {
+    explanation.sides.iter().map(side).collect()
+}
+
+fn side(side: &Side) -> wire::SideVerdict {
+    let rule = |rule: &NamedRule| wire::RuleRef {
+        policy: Some(policy(&rule.policy)),
+        direction: side.direction.as_str().to_owned(),
+        index: rule.index,
+    };
+    wire::SideVerdict {
+        direction: side.direction.as_str().to_owned(),
+        pod: side.pod.to_string(),
+        allowed: side.allowed,
+        reason: side.reason.as_str().to_owned(),
+        rule: side.rule.as_ref().map(rule),
+        isolated_by: side.isolated_by.iter().map(policy).collect(),
+        nearest_miss: side.nearest_miss().unwrap_or_default(),
+        suggested_yaml: side.suggestion.clone().unwrap_or_default(),
+    }
+}
+
+fn policy(name: &Name) -> wire::PolicyRef {
+    wire::PolicyRef {
+        kind: KIND.to_owned(),
+        namespace: name.namespace.to_string(),
+        name: name.name.to_string(),
+    }
+}
+
+fn endpoint(
+    info: &EndpointInfo,
+    state: &PolicyInForce,
+    ledger: &[LedgerLine],
+) -> wire::EndpointStatus {
+    let name = info.pod.clone().unwrap_or_else(|| Name::new("", ""));
+    let isolated_by = |direction| {
+        let policies = state.cluster.policies.values();
+        let pod = state.cluster.pods.get(&name);
+        let isolates = |policy: &&Arc<model::NetworkPolicy>| {
+            policy.isolates(direction) && pod.is_some_and(|pod| policy.selects(pod))
+        };
+        policies
+            .filter(isolates)
+            .map(|isolating| policy(&isolating.name))
+            .collect()
+    };
+    wire::EndpointStatus {
+        namespace: name.namespace.to_string(),
+        pod: name.name.to_string(),
+        interface: info.interface.to_string(),
+        ifindex: info.ifindex,
+        addresses: info.addresses.iter().map(ToString::to_string).collect(),
+        state: info.state.as_str().to_owned(),
+        attached_at: Some(info.attached_at.into()),
+        programmed_at: info.programmed_at.map(Into::into),
+        ingress_isolated_by: isolated_by(model::Direction::Ingress),
+        egress_isolated_by: isolated_by(model::Direction::Egress),
+        id: info.id,
+        ledger: ledger.iter().map(ledger_line).collect(),
+    }
+}
+
+fn ledger_line(line: &LedgerLine) -> wire::LedgerLine {
+    wire::LedgerLine {
+        direction: line.direction.as_str().to_owned(),
+        verdict: line.verdict.as_str().to_owned(),
+        reason: line.reason.as_str().to_owned(),
+        total: Some(tally(&line.total)),
+    }
+}
+
+fn tally(tally: &Tally) -> wire::Tally {
+    wire::Tally {
+        packets: tally.packets,
+        bytes: tally.bytes,
+        segments: tally.segments,
+    }
+}
+
+fn maps(state: &PolicyInForce, pipeline: &PipelineStatus) -> Vec<wire::MapStatus> {
+    let tables = pipeline.tables.iter().map(|table| wire::MapStatus {
+        name: table.name.to_owned(),
+        used: table.used,
+        capacity: table.capacity,
+    });
+    let policy = state
+        .maps
+        .iter()
+        .map(|(name, (used, capacity))| wire::MapStatus {
+            name: (*name).to_owned(),
+            used: u64::from(*used),
+            capacity: u64::from(*capacity),
+        });
+    tables.chain(policy).collect()
+}
+
+fn loss(loss: &LossTotal) -> wire::LossRecord {
+    wire::LossRecord {
+        place: loss.place.as_str().to_owned(),
+        records: loss.records,
+        packets: loss.packets,
+        bytes: loss.bytes,
+        endpoint: String::new(),
+        first: Some(loss.first.into()),
+        last: Some(loss.last.into()),
+    }
+}
+
+fn uplink(uplink: &Uplink) -> wire::UplinkStatus {
+    let stats = uplink.stats();
+    wire::UplinkStatus {
+        target: stats.url,
+        connected: stats.connected,
+        unacked_bytes: stats.unacked_bytes,
+        max_bytes: stats.max_bytes,
+    }
+}

@@ -1,0 +1,359 @@
+//! The wiring: every part of a collector made once, handed to those that need it, and run until the end.
+//!
+//! ```text
+//!  manifests ─▶ policy state ─▶ endpoints ═▶ kernel ═▶ pipeline ─▶ recent ─▶ GetFlows
+//!                    │                                    ├──────▶ metrics, OTLP
+//!                    └─▶ names, nearest misses ──────────▶┘──────▶ uplink ─▶ aggregator
+//! ```
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tracing::{info, warn};
+use weir_flow::Timestamp;
+
+use crate::assemble::{Assembler, Timeouts};
+use crate::boot;
+use crate::config::{Config, Scope};
+use crate::endpoints::{Endpoints, EndpointsConfig, EndpointsError};
+use crate::export::otlp::{self, OtlpError};
+use crate::kernel::{self, Flavour, Kernel, KernelError, Limits, Options, PinRoot, Side};
+use crate::names::Names;
+use crate::pipeline::{Ledger, Pipeline, Sinks, StatusView};
+use crate::policy_state::{
+    self, Misses, PolicyReader, PolicyState, PolicyStateError, Refusal, Source,
+};
+use crate::recent::Recent;
+use crate::serve::{self, ListenError, Observer, UnixSocket};
+use crate::state::{StateDir, StateError};
+use crate::telemetry::{self, OtelError, OtelMetrics, OwnMetrics, Telemetry};
+use crate::uplink::{self, Uplink, UplinkError};
+
+/// Between two exports of the collector's own metrics.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(15);
+/// Between two looks at what the uplink holds.
+const UPLINK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why a collector cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectorError {
+    /// An address is not to be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The first manifests.
+    #[error("{0}")]
+    Manifests(#[from] Refusal),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// This machine, or its bpffs.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The endpoints.
+    #[error(transparent)]
+    Endpoints(#[from] EndpointsError),
+    /// The first policies.
+    #[error(transparent)]
+    Policy(#[from] PolicyStateError),
+    /// The way to the aggregator.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
+    /// OTLP logs.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
+    /// OTLP metrics.
+    #[error(transparent)]
+    Otel(#[from] OtelError),
+    /// The pipeline's thread.
+    #[error("cannot start the pipeline's thread: {0}")]
+    Thread(#[source] io::Error),
+    /// A server ended.
+    #[error("serving gRPC: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The metrics server ended.
+    #[error("serving metrics: {0}")]
+    Metrics(#[source] io::Error),
+}
+
+/// What the collector listens on.
+struct Listeners {
+    api: TcpListener,
+    unix: UnixSocket,
+    metrics: TcpListener,
+}
+
+/// A collector, ready to run.
+pub struct Collector {
+    listeners: Listeners,
+    routes: Routes,
+    telemetry: Telemetry,
+    ready: Arc<AtomicBool>,
+    policy: PolicyState,
+    pipeline: Pipeline,
+    uplink: Option<Uplink>,
+    otel: Option<OtelMetrics>,
+    shutdown: CancellationToken,
+}
+
+/// Makes all parts. What an earlier run left in the kernel is adopted and stays in force; nothing is changed yet.
+/// `shutdown` ends what works in the background.
+///
+/// # Errors
+/// [`CollectorError`], in one line that says what to do.
+pub async fn build(
+    config: Config,
+    shutdown: CancellationToken,
+) -> Result<Collector, CollectorError> {
+    let started = now();
+    let source = Source::open(&config.manifests)?;
+    let listeners = listen(&config).await?;
+    let state = StateDir::open(&config.state_dir)?;
+    let kernel = Kernel::open(&PinRoot::new(&config.pin_root), &options(&config))?;
+    let run = boot::next_run(&state, config.node.clone())?;
+    let (telemetry, flow_metrics) = Telemetry::new();
+    let own = telemetry.own.clone();
+    let names = Arc::new(Names::default());
+    let clock = Arc::new(kernel.clock);
+    let recent = Recent::new(config.recent_flows);
+    let status = StatusView::default();
+    let ready = Arc::new(AtomicBool::new(false));
+    let reader = PolicyReader::default();
+
+    let (uplink, otlp, otel) = exports(&config, &own, &shutdown)?;
+    let endpoints = Endpoints::start(
+        crate::endpoints::Parts {
+            attacher: kernel.attacher,
+            policy: kernel.policy,
+            clock: clock.clone(),
+        },
+        state.clone(),
+        endpoints_config(&config),
+    )
+    .await?;
+    let view = endpoints.view.clone();
+    let misses = Misses::new(reader.clone(), view.clone());
+    let routes = serve::routes(
+        Observer::new(recent.clone(), config.node.clone()),
+        serve::Collector {
+            node: config.node.clone(),
+            mode: config.mode,
+            started,
+            policies: reader.clone(),
+            endpoints: view.clone(),
+            pipeline: status.clone(),
+            uplink: uplink.clone(),
+        },
+    )
+    .await;
+    let policy = PolicyState::open(policy_state::Parts {
+        node: source.node(&config.scope, &config.node),
+        mode: config.mode,
+        source,
+        endpoints,
+        names: names.clone(),
+        state: state.clone(),
+        own: own.clone(),
+        reader,
+        ready: ready.clone(),
+    })?;
+    let pipeline = Pipeline {
+        rings: kernel.rings,
+        tables: kernel.tables,
+        counters: kernel.counters,
+        clock,
+        assembler: Assembler::new(
+            run,
+            config.intervals,
+            Timeouts::default(),
+            names.clone(),
+            Box::new(misses),
+            started,
+            config.flow_table_size as usize,
+        ),
+        ledger: Ledger::open(
+            config.node,
+            names.clone(),
+            own.clone(),
+            state,
+            kernel.origin,
+            started,
+        )?,
+        names,
+        endpoints: view,
+        sinks: Sinks {
+            recent,
+            metrics: flow_metrics,
+            otlp,
+            uplink: uplink.clone(),
+        },
+        own,
+        status,
+        sweep_interval: config.sweep_interval,
+    };
+    Ok(Collector {
+        listeners,
+        routes,
+        telemetry,
+        ready,
+        policy,
+        pipeline,
+        uplink,
+        otel,
+        shutdown,
+    })
+}
+
+impl Collector {
+    /// Brings the policies into force, then records and serves until the shutdown. The programs stay attached.
+    ///
+    /// # Errors
+    /// [`CollectorError`] if the first policies cannot be brought into force, or a server fails.
+    pub async fn run(mut self) -> Result<(), CollectorError> {
+        let shutdown = self.shutdown.clone();
+        let _stop_the_rest = shutdown.clone().drop_guard();
+        let pipeline = self.pipeline.start(shutdown.clone());
+        let pipeline = pipeline.map_err(CollectorError::Thread)?;
+        let mut servers: JoinSet<Result<(), CollectorError>> = JoinSet::new();
+        let (routes, stop) = (self.routes, shutdown.clone());
+        let unix = serve::serve_unix(self.listeners.unix, routes.clone(), stop.clone());
+        servers.spawn(async move { Ok(unix.await?) });
+        let tcp = serve::serve_tcp(self.listeners.api, routes, stop.clone());
+        servers.spawn(async move { Ok(tcp.await?) });
+        let own = self.telemetry.own.clone();
+        let metrics = telemetry::serve(self.listeners.metrics, self.telemetry, self.ready, stop);
+        servers.spawn(async move { metrics.await.map_err(CollectorError::Metrics) });
+        if let Some(uplink) = self.uplink {
+            tokio::spawn(watch_uplink(uplink, own, shutdown.clone()));
+        }
+        self.policy.start().await?;
+        info!("ready");
+        let policy = tokio::spawn(self.policy.run(shutdown.clone()));
+        let ended = first_error(&mut servers).await;
+        shutdown.cancel();
+        let _ended = policy.await;
+        join(pipeline).await;
+        if let Some(otel) = self.otel {
+            // Waits for its own export: not on this runtime's threads.
+            let _stopped = tokio::task::spawn_blocking(move || otel.shutdown()).await;
+        }
+        ended
+    }
+}
+
+/// Ends enforcement: detaches all programs and removes all pins under `root`.
+///
+/// # Errors
+/// [`KernelError`], e.g. while a collector runs.
+pub fn detach(root: &Path) -> Result<(), KernelError> {
+    kernel::detach_all(&PinRoot::new(root))
+}
+
+async fn listen(config: &Config) -> Result<Listeners, ListenError> {
+    Ok(Listeners {
+        api: serve::tcp("Hubble's API", "--listen", config.listen).await?,
+        unix: serve::unix(&config.unix_socket)?,
+        metrics: serve::tcp("metrics", "--metrics-listen", config.metrics_listen).await?,
+    })
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        limits: limits(config),
+        method: config.attach,
+        side: match config.scope {
+            Scope::Node => Side::Host,
+            Scope::Sidecar { .. } => Side::Pod,
+        },
+        flavour: match config.kernel_log {
+            Some(_) => Flavour::Log,
+            None => Flavour::Plain,
+        },
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        flows: config.flow_table_size,
+        ..Limits::default()
+    }
+}
+
+fn endpoints_config(config: &Config) -> EndpointsConfig {
+    EndpointsConfig::new(
+        config.scope.clone(),
+        config.pending,
+        config.mode,
+        &limits(config),
+    )
+}
+
+type Exports = (Option<Uplink>, Option<otlp::OtlpSink>, Option<OtelMetrics>);
+
+fn exports(
+    config: &Config,
+    own: &OwnMetrics,
+    shutdown: &CancellationToken,
+) -> Result<Exports, CollectorError> {
+    let uplink = match &config.uplink {
+        Some(settings) => {
+            let directory = config.state_dir.join("spool");
+            let usual = uplink::Config::new(settings.url.clone(), config.node.clone(), directory);
+            let uplink = uplink::Config {
+                max_bytes: settings.max_bytes,
+                ..usual
+            };
+            let (uplink, _sender) = Uplink::spawn(uplink, shutdown.clone())?;
+            Some(uplink)
+        }
+        None => None,
+    };
+    let Some(endpoint) = &config.otlp_endpoint else {
+        return Ok((uplink, None, None));
+    };
+    let logs = otlp::start(endpoint, config.node.clone(), shutdown.clone())?;
+    let metrics = OtelMetrics::start(endpoint, &config.node, EXPORT_INTERVAL, own)?;
+    Ok((uplink, Some(logs), Some(metrics)))
+}
+
+async fn watch_uplink(uplink: Uplink, own: OwnMetrics, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(UPLINK_INTERVAL);
+    while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+        let unacked = i64::try_from(uplink.stats().unacked_bytes).unwrap_or(i64::MAX);
+        own.uplink_unacked_bytes.set(unacked);
+    }
+}
+
+/// Waits for all servers, which end at the shutdown, or for the first that fails.
+async fn first_error(
+    servers: &mut JoinSet<Result<(), CollectorError>>,
+) -> Result<(), CollectorError> {
+    while let Some(ended) = servers.join_next().await {
+        match ended {
+            Ok(result) => result?,
+            Err(panic) => warn!(%panic, "a server ended"),
+        }
+    }
+    Ok(())
+}
+
+async fn join(thread: JoinHandle<()>) {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        warn!("the pipeline's thread panicked");
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }))
+}
