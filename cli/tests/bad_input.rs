@@ -56,7 +56,7 @@ fn a_policy_with_errors_fails_the_check_at_its_line() {
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(
         text.contains(
-            "p.yaml:7:23: error: spec.ingress[0].ports[0].port: 65536 must be between 1 and 65535"
+            "p.yaml:7:22: error: spec.ingress[0].ports[0].port: 65536 must be between 1 and 65535"
         ),
         "{text}"
     );

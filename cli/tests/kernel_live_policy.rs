@@ -103,7 +103,7 @@ fn kernel_a_broken_manifest_changes_nothing_and_is_named() {
         .wait_for_line("broken.yaml", PATIENCE)
         .expect("named");
     assert!(
-        line.contains("broken.yaml:7:7") && line.contains("spec.ingress[0].form"),
+        line.contains("broken.yaml:8:7") && line.contains("spec.ingress[0].form"),
         "{line}"
     );
     sleep(Duration::from_millis(300));

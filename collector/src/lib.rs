@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod policy_state;
 pub mod recent;
 pub mod serve;
+mod settling;
 pub mod source;
 pub mod state;
 pub mod telemetry;

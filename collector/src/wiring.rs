@@ -9,7 +9,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +33,7 @@ use crate::policy_state::{
 };
 use crate::recent::Recent;
 use crate::serve::{self, ListenError, Observer, UnixSocket};
+use crate::settling::Settling;
 use crate::state::{StateDir, StateError};
 use crate::telemetry::{self, OtelError, OtelMetrics, OwnMetrics, Telemetry};
 use crate::uplink::{self, Uplink, UplinkError};
@@ -97,6 +98,7 @@ pub struct Collector {
     telemetry: Telemetry,
     ready: Arc<AtomicBool>,
     policy: PolicyState,
+    settling: Settling,
     pipeline: Pipeline,
     uplink: Option<Uplink>,
     otel: Option<OtelMetrics>,
@@ -153,16 +155,20 @@ pub async fn build(
         },
     )
     .await;
-    let policy = PolicyState::open(policy_state::Parts {
+    let settling = Settling {
         node: source.node(&config.scope, &config.node),
+        policies: reader.clone(),
+        endpoints: view.clone(),
+    };
+    let policy = PolicyState::open(policy_state::Parts {
+        node: settling.node.clone(),
         mode: config.mode,
         source,
         endpoints,
         names: names.clone(),
         state: state.clone(),
         own: own.clone(),
-        reader,
-        ready: ready.clone(),
+        reader: reader.clone(),
     })?;
     let pipeline = Pipeline {
         rings: kernel.rings,
@@ -204,6 +210,7 @@ pub async fn build(
         telemetry,
         ready,
         policy,
+        settling,
         pipeline,
         uplink,
         otel,
@@ -228,14 +235,17 @@ impl Collector {
         let tcp = serve::serve_tcp(self.listeners.api, routes, stop.clone());
         servers.spawn(async move { Ok(tcp.await?) });
         let own = self.telemetry.own.clone();
-        let metrics = telemetry::serve(self.listeners.metrics, self.telemetry, self.ready, stop);
+        let ready = self.ready.clone();
+        let metrics = telemetry::serve(self.listeners.metrics, self.telemetry, ready, stop);
         servers.spawn(async move { metrics.await.map_err(CollectorError::Metrics) });
         if let Some(uplink) = self.uplink {
             tokio::spawn(watch_uplink(uplink, own, shutdown.clone()));
         }
         self.policy.start().await?;
-        info!("ready");
         let policy = tokio::spawn(self.policy.run(shutdown.clone()));
+        shutdown.run_until_cancelled(self.settling.settled()).await;
+        self.ready.store(true, Ordering::Relaxed);
+        info!("ready");
         let ended = first_error(&mut servers).await;
         shutdown.cancel();
         let _ended = policy.await;

@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
@@ -112,8 +111,6 @@ pub struct Parts {
     pub own: OwnMetrics,
     /// What is in force, for readers.
     pub reader: PolicyReader,
-    /// Turns true when the first state is in force.
-    pub ready: Arc<AtomicBool>,
 }
 
 /// The owner of the policy.
@@ -178,7 +175,6 @@ impl PolicyState {
             revision = self.compiler.tables().revision,
             policies, "the policies are in force"
         );
-        self.parts.ready.store(true, Ordering::Relaxed);
         Ok(())
     }
 

@@ -86,13 +86,13 @@ pub fn to_flow(record: &Record, extension: Extension) -> Flow {
     flow
 }
 
-/// The same for the same record: a name of (flow id, record number), in the form of a UUID (version 8, RFC 9562).
+/// The same for the same record: a name of (node, flow id, record number), in the form of a UUID (version 8, RFC 9562).
+/// Several nodes may share one kernel, and thus its boot.
 pub fn uuid(record: &Record) -> String {
-    let mut bytes = [0; 20];
-    bytes[..8].copy_from_slice(&record.id.boot.to_be_bytes());
-    bytes[8..16].copy_from_slice(&record.id.serial.to_be_bytes());
-    bytes[16..].copy_from_slice(&record.number.to_be_bytes());
-    let hash = fnv1a(&bytes);
+    let (boot, serial) = (record.id.boot.to_be_bytes(), record.id.serial.to_be_bytes());
+    let number = record.number.to_be_bytes();
+    let bytes = boot.iter().chain(&serial).chain(&number);
+    let hash = fnv1a(bytes.chain(record.node.as_bytes()).copied());
     let hash = hash & !(0xf << 76) | (0x8 << 76);
     let hash = hash & !(0b11 << 62) | (0b10 << 62);
     let text = format!("{hash:032x}");
@@ -102,12 +102,10 @@ pub fn uuid(record: &Record) -> String {
 }
 
 /// FNV-1a with 128 bits: stable for ever, unlike the hashers of hash maps.
-fn fnv1a(bytes: &[u8]) -> u128 {
-    bytes
-        .iter()
-        .fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
-            (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-        })
+fn fnv1a(bytes: impl Iterator<Item = u8>) -> u128 {
+    bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    })
 }
 
 /// Hubble's verdict.
