@@ -110,6 +110,10 @@ pub struct Collector {
 ///
 /// # Errors
 /// [`CollectorError`], in one line that says what to do.
+#[expect(
+    clippy::too_many_lines,
+    reason = "the wiring diagram, to be read as one"
+)]
 pub async fn build(
     config: Config,
     shutdown: CancellationToken,

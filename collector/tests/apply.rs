@@ -1,4 +1,5 @@
 //! Updates in the kernel: in force whole or not at all, and never a third verdict in between.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Endpoints on real interfaces: attached when they appear, mapped to pods, enforced, kept through a kill.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Programs on interfaces: attached, adopted, looked after, removed.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Maps and programs against the real kernel: load, pin, adopt, refuse.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod common;
 

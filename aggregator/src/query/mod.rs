@@ -18,6 +18,10 @@ pub const MAX_LAST: u64 = 1_000_000;
 
 /// What is found.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "problems are rare, and boxing items would cost each"
+)]
 pub enum Found {
     /// A flow or a loss.
     Item(Item),

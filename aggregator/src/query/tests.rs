@@ -1,3 +1,5 @@
+//! Queries over memory and files.
+
 use std::path::Path;
 
 use proptest::prelude::*;

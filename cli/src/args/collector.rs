@@ -9,7 +9,7 @@ use super::values::{ByteSize, Interval};
 
 /// Run the node agent.
 #[derive(Args, Debug)]
-pub struct CollectorArgs {
+pub(crate) struct CollectorArgs {
     /// Directory of manifests (Namespaces, Pods, Nodes, Services, EndpointSlices, NetworkPolicies); changes take effect at once.
     #[arg(
         long,
@@ -87,7 +87,7 @@ pub struct CollectorArgs {
 
 /// What is done with denied traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ModeArg {
+pub(crate) enum ModeArg {
     /// It is dropped.
     Enforce,
     /// It passes, and its records say AUDIT.
@@ -98,7 +98,7 @@ pub enum ModeArg {
 
 /// What happens to a pod whose policies are not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PendingArg {
+pub(crate) enum PendingArg {
     /// Its traffic passes.
     Allow,
     /// Its traffic is dropped.
@@ -107,7 +107,7 @@ pub enum PendingArg {
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AttachArg {
+pub(crate) enum AttachArg {
     /// tcx where the kernel has it.
     Auto,
     /// tcx, at the head of the chain.

@@ -10,15 +10,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use collector::{AttachArg, CollectorArgs, ModeArg, PendingArg};
-pub use observe::{ColourArg, DirectionArg, ObserveArgs, OutputArg, ProtocolArg, VerdictArg};
-pub use policy::{CheckArgs, ExplainArgs, FormatArg, PolicyCommand, TestArgs};
-pub use values::{ByteSize, Interval, Moment, ServerAddress};
+pub(crate) use collector::{AttachArg, CollectorArgs, ModeArg, PendingArg};
+pub(crate) use observe::{
+    ColourArg, DirectionArg, ObserveArgs, OutputArg, ProtocolArg, VerdictArg,
+};
+pub(crate) use policy::{CheckArgs, ExplainArgs, FormatArg, PolicyCommand, TestArgs};
+pub(crate) use values::{ByteSize, Interval, Moment, ServerAddress};
 
 /// Kubernetes flow logger and NetworkPolicy enforcer.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, propagate_version = true, max_term_width = 110)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -38,7 +40,7 @@ pub struct Cli {
 
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Lines for people.
     Text,
     /// One JSON object a line.
@@ -47,7 +49,7 @@ pub enum LogFormat {
 
 /// Form of a status report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
+pub(crate) enum ReportFormat {
     /// For people.
     Text,
     /// For programs.
@@ -56,7 +58,7 @@ pub enum ReportFormat {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the node agent: enforce policies at pods' interfaces and record their flows.
     Collector(Box<CollectorArgs>),
     /// Run the central aggregator: keep the collectors' records and answer questions.
@@ -76,7 +78,7 @@ pub enum Command {
 
 /// `weir aggregator`.
 #[derive(Args, Debug)]
-pub struct AggregatorArgs {
+pub(crate) struct AggregatorArgs {
     /// Where records are kept.
     #[arg(
         long,
@@ -104,7 +106,7 @@ pub struct AggregatorArgs {
 
 /// `weir status`.
 #[derive(Args, Debug)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// The collector or aggregator to ask.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -118,7 +120,7 @@ pub struct StatusArgs {
 
 /// Whom to ask.
 #[derive(Args, Clone, Debug)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// `host:port` or `unix:///path`; the aggregator listens on 4245, a collector on 4244.
     #[arg(
         long,
@@ -131,7 +133,7 @@ pub struct ServerArgs {
 
 /// `weir demo`.
 #[derive(Args, Debug)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Stay up for playing; prints the commands to type.
     #[arg(long)]
     pub keep: bool,
@@ -145,7 +147,7 @@ pub struct DemoArgs {
 
 /// How pods are joined to their node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TopologyArg {
+pub(crate) enum TopologyArg {
     /// A route for each veth.
     Ptp,
     /// A Linux bridge.

@@ -7,7 +7,7 @@ use super::values::Moment;
 
 /// Show flows.
 #[derive(Args, Debug)]
-pub struct ObserveArgs {
+pub(crate) struct ObserveArgs {
     /// Whom to ask.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -93,7 +93,7 @@ pub struct ObserveArgs {
 
 /// Verdicts of Hubble's that Weir gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VerdictArg {
+pub(crate) enum VerdictArg {
     /// Passed.
     Forwarded,
     /// Dropped by policy.
@@ -104,7 +104,7 @@ pub enum VerdictArg {
 
 /// Protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProtocolArg {
+pub(crate) enum ProtocolArg {
     /// TCP.
     Tcp,
     /// UDP.
@@ -121,7 +121,7 @@ pub enum ProtocolArg {
 
 /// Direction as the reporting pod sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DirectionArg {
+pub(crate) enum DirectionArg {
     /// To the pod.
     Ingress,
     /// From the pod.
@@ -130,7 +130,7 @@ pub enum DirectionArg {
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OutputArg {
+pub(crate) enum OutputArg {
     /// Hubble's line, with policy and rule.
     Compact,
     /// Hubble's JSON, one object a line.
@@ -141,7 +141,7 @@ pub enum OutputArg {
 
 /// Colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ColourArg {
+pub(crate) enum ColourArg {
     /// If stdout is a terminal.
     Auto,
     /// Always.

@@ -9,7 +9,7 @@ use super::values::ServerAddress;
 
 /// Check and test policies.
 #[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
+pub(crate) enum PolicyCommand {
     /// Validate manifests as the API server does, and warn of what experienced users know.
     Check(CheckArgs),
     /// Compare verdicts with a table of expected ones; with `--kernel`, through the real programs.
@@ -18,7 +18,7 @@ pub enum PolicyCommand {
 
 /// `weir policy check`.
 #[derive(Args, Debug)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Manifest files or directories.
     #[arg(short, long = "filename", required = true, value_name = "FILE|DIR", num_args = 1..)]
     pub files: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub struct CheckArgs {
 
 /// Form of a check's report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
+pub(crate) enum FormatArg {
     /// `file:line:col: severity: path: message`.
     Text,
     /// A JSON array.
@@ -43,7 +43,7 @@ pub enum FormatArg {
 
 /// `weir policy test`.
 #[derive(Args, Debug)]
-pub struct TestArgs {
+pub(crate) struct TestArgs {
     /// Manifest files or directories.
     #[arg(short, long = "filename", value_name = "FILE|DIR", num_args = 1.., required_unless_present = "steps")]
     pub files: Vec<PathBuf>,
@@ -60,7 +60,7 @@ pub struct TestArgs {
 
 /// `weir explain`.
 #[derive(Args, Debug)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// Who connects: `namespace/pod` or an address.
     #[arg(long, value_name = "WHO")]
     pub from: Option<String>,

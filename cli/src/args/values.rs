@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A number of bytes: `4096`, `64KiB`, `256MiB`, `1GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByteSize(pub u64);
+pub(crate) struct ByteSize(pub u64);
 
 impl FromStr for ByteSize {
     type Err = String;
@@ -35,7 +35,7 @@ impl FromStr for ByteSize {
 
 /// A positive length of time: `500ms`, `15s`, `5m`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interval(pub Duration);
+pub(crate) struct Interval(pub Duration);
 
 impl FromStr for Interval {
     type Err = String;
@@ -54,7 +54,7 @@ impl FromStr for Interval {
 
 /// A moment: RFC 3339, or how long ago (`5m`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(pub Timestamp);
+pub(crate) struct Moment(pub Timestamp);
 
 impl FromStr for Moment {
     type Err = String;
@@ -74,7 +74,7 @@ impl FromStr for Moment {
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServerAddress {
+pub(crate) enum ServerAddress {
     /// `host:port`.
     Tcp(String),
     /// A unix socket.

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         );
     }
     Cluster::sweep_stale().context("cannot remove what an earlier demo left")?;
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(2);
     let interrupted = sender.clone();
     ctrl_c(move || drop(interrupted.send(End::Interrupted)))?;
     let topology = match args.topology {

@@ -115,15 +115,6 @@ impl Stage {
         Ok(text)
     }
 
-    /// Runs a `weir` command and returns what it prints.
-    pub(super) fn ask(&self, args: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new(&self.weir)
-            .args(args)
-            .output()
-            .context("cannot run weir")?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
     /// Shows live verdict lines from now on.
     pub(super) fn follow(&mut self, server: &str) -> anyhow::Result<()> {
         let args = [

@@ -1,6 +1,7 @@
 //! The maps that user space writes and the programs read.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd as _;
@@ -194,8 +195,8 @@ impl PolicyMaps {
     fn dump_ports(&self, dump: &mut Dump) -> Result<(), KernelError> {
         for (_, table) in &dump.verdicts {
             for index in table.first..table.first.saturating_add(table.count) {
-                if !dump.ports.contains_key(&index) {
-                    dump.ports.insert(index, self.port_range(index)?);
+                if let Entry::Vacant(place) = dump.ports.entry(index) {
+                    place.insert(self.port_range(index)?);
                 }
             }
         }

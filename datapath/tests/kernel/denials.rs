@@ -12,7 +12,7 @@ fn a_refused_connection_is_one_denial_whatever_its_source_port() {
         let syn = |port| tcp(&side.peer(port), &side.pod(80), "S");
         let bytes = syn(1).bytes().len() as u64;
         for port in 40000..40005 {
-            assert_eq!(k.to_pod(&syn(port)), Action::Drop);
+            assert_eq!(k.sent_to_pod(&syn(port)), Action::Drop);
         }
         assert_eq!(
             k.refusals(),
@@ -49,8 +49,8 @@ fn a_refused_connection_is_one_denial_whatever_its_source_port() {
 fn a_denial_keeps_the_last_source_port_and_the_first_flags() {
     with_kernel(|k| {
         k.isolate();
-        k.from_pod(&tcp("10.0.0.5:1111", "10.1.0.1:80", "S"));
-        k.from_pod(&tcp("10.0.0.5:2222", "10.1.0.1:80", "S"));
+        k.sent_by_pod(&tcp("10.0.0.5:1111", "10.1.0.1:80", "S"));
+        k.sent_by_pod(&tcp("10.0.0.5:2222", "10.1.0.1:80", "S"));
         let (key, denial) = k.denials4()[0];
         assert_eq!(denial.flags_port, 0x02 | 2222 << 16);
         assert_eq!((key.port, key.direction), (80, Direction::Egress as u8));
@@ -65,10 +65,10 @@ fn a_denial_keeps_the_last_source_port_and_the_first_flags() {
 fn attempts_at_different_ports_peers_and_directions_are_denials_of_their_own() {
     with_each_family(|k, side| {
         k.isolate();
-        k.to_pod(&udp(&side.peer(1), &side.pod(80)));
-        k.to_pod(&udp(&side.peer(1), &side.pod(81)));
-        k.to_pod(&udp(&side.at(side.world, 1), &side.pod(80)));
-        k.from_pod(&udp(&side.pod(1), &side.peer(80)));
+        k.sent_to_pod(&udp(&side.peer(1), &side.pod(80)));
+        k.sent_to_pod(&udp(&side.peer(1), &side.pod(81)));
+        k.sent_to_pod(&udp(&side.at(side.world, 1), &side.pod(80)));
+        k.sent_by_pod(&udp(&side.pod(1), &side.peer(80)));
         assert_eq!(k.refusals().len(), 4);
         assert_eq!(k.denial_events().len(), 4);
     });
@@ -79,10 +79,10 @@ fn a_denial_under_a_new_epoch_takes_the_new_words_and_says_so_once() {
     with_each_family(|k, side| {
         k.isolate();
         let syn = tcp(&side.peer(1), &side.pod(80), "S");
-        k.to_pod(&syn);
+        k.sent_to_pod(&syn);
         let first = k.denial_events()[0];
         k.bump_epoch();
-        assert_eq!(k.to_pod(&syn), Action::Drop);
+        assert_eq!(k.sent_to_pod(&syn), Action::Drop);
         assert!(
             k.denial_events().is_empty(),
             "same rule, same set: nothing new"
@@ -90,7 +90,7 @@ fn a_denial_under_a_new_epoch_takes_the_new_words_and_says_so_once() {
         k.set_sets(INGRESS + 8, EGRESS);
         k.bump_epoch();
         for _ in 0..3 {
-            assert_eq!(k.to_pod(&syn), Action::Drop);
+            assert_eq!(k.sent_to_pod(&syn), Action::Drop);
         }
         let events = k.denial_events();
         assert_eq!(events.len(), 1);
@@ -112,10 +112,10 @@ fn what_was_denied_passes_once_a_new_epoch_allows_it() {
         k.isolate();
         k.peer(side.peer, 100, 0);
         let syn = tcp(&side.peer(1), &side.pod(80), "S");
-        assert_eq!(k.to_pod(&syn), Action::Drop);
+        assert_eq!(k.sent_to_pod(&syn), Action::Drop);
         k.allow_all(INGRESS, 100, 70);
         k.bump_epoch();
-        assert_eq!(k.to_pod(&syn), Action::Next);
+        assert_eq!(k.sent_to_pod(&syn), Action::Next);
     });
 }
 
@@ -132,7 +132,7 @@ fn denials_beyond_the_table_go_to_the_overflow_entry() {
         k.insert_denial4(overflow, Denial::default());
         for port in 1..=600 {
             assert_eq!(
-                k.to_pod(&udp("10.1.0.1:9", &format!("10.0.0.5:{port}"))),
+                k.sent_to_pod(&udp("10.1.0.1:9", &format!("10.0.0.5:{port}"))),
                 Action::Drop
             );
         }
@@ -149,7 +149,7 @@ fn without_overflow_entry_the_ledger_counts_them() {
         k.isolate();
         for port in 1..=600 {
             assert_eq!(
-                k.to_pod(&udp("10.1.0.1:9", &format!("10.0.0.5:{port}"))),
+                k.sent_to_pod(&udp("10.1.0.1:9", &format!("10.0.0.5:{port}"))),
                 Action::Drop
             );
         }
@@ -166,7 +166,7 @@ fn a_full_denial_ring_is_counted() {
         k.isolate();
         let before = k.counter(Counter::DenialRingFull);
         for port in 1..=500 {
-            k.to_pod(&udp("10.1.0.1:9", &format!("10.0.0.5:{port}")));
+            k.sent_to_pod(&udp("10.1.0.1:9", &format!("10.0.0.5:{port}")));
         }
         let rang = k.denial_events().len() as u64;
         assert!(rang < 500);

@@ -10,11 +10,11 @@ fn a_connection_on_an_open_endpoint_is_one_flow_with_exact_counts() {
     with_each_family(|k, side| {
         let (server, client) = (side.pod(80), side.peer(40000));
         let bytes = tcp(&client, &server, "S").bytes().len() as u64;
-        assert_eq!(k.to_pod(&tcp(&client, &server, "S")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&client, &server, "S")), Action::Next);
         assert_eq!(k.usage(), (1, 0));
-        assert_eq!(k.from_pod(&tcp(&server, &client, "SA")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "SA")), Action::Next);
         for _ in 0..3 {
-            assert_eq!(k.to_pod(&tcp(&client, &server, "A")), Action::Next);
+            assert_eq!(k.sent_to_pod(&tcp(&client, &server, "A")), Action::Next);
         }
         let flow = k.flow(&server, &client, IPPROTO_TCP).unwrap();
         assert_eq!(
@@ -56,11 +56,11 @@ fn udp_becomes_established_by_an_answer_only() {
     with_each_family(|k, side| {
         let (client, server) = (side.pod(5353), side.peer(53));
         for _ in 0..5 {
-            assert_eq!(k.from_pod(&udp(&client, &server)), Action::Next);
+            assert_eq!(k.sent_by_pod(&udp(&client, &server)), Action::Next);
         }
         assert_eq!(k.flow(&client, &server, IPPROTO_UDP).unwrap().state, 0);
         assert_eq!(k.usage(), (1, 0));
-        assert_eq!(k.to_pod(&udp(&server, &client)), Action::Next);
+        assert_eq!(k.sent_to_pod(&udp(&server, &client)), Action::Next);
         assert_eq!(
             k.flow(&client, &server, IPPROTO_UDP).unwrap().state,
             flow_state::ESTABLISHED
@@ -74,7 +74,7 @@ fn sctp_and_unknown_protocols_are_flows() {
     with_each_family(|k, side| {
         let ports = [0x04, 0xd2, 0x0b, 0x5c, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(
-            k.from_pod(&other(side.pod, side.peer, IPPROTO_SCTP, &ports)),
+            k.sent_by_pod(&other(side.pod, side.peer, IPPROTO_SCTP, &ports)),
             Action::Next
         );
         assert!(
@@ -82,7 +82,7 @@ fn sctp_and_unknown_protocols_are_flows() {
                 .is_some()
         );
         assert_eq!(
-            k.from_pod(&other(side.pod, side.peer, 47, &[0; 8])),
+            k.sent_by_pod(&other(side.pod, side.peer, 47, &[0; 8])),
             Action::Next
         );
         assert!(k.flow(&side.pod(0), &side.peer(0), 47).is_some());
@@ -110,7 +110,7 @@ fn wire_segments_of_a_gso_packet_are_counted_apart() {
 fn serials_differ_and_grow() {
     with_kernel(|k| {
         for port in 1..20 {
-            k.from_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}")));
+            k.sent_by_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}")));
         }
         let mut serials: Vec<u64> = k.flow_events().iter().map(|event| event.serial).collect();
         assert_eq!(serials.len(), 19);
@@ -127,7 +127,7 @@ fn a_full_ring_delays_the_news_and_loses_no_count() {
         k.change_endpoint(|endpoint| endpoint.nascent_quota = 10_000);
         for port in 1..=3000 {
             assert_eq!(
-                k.from_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}"))),
+                k.sent_by_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}"))),
                 Action::Next
             );
         }
@@ -147,21 +147,33 @@ fn nascent_flows_beyond_the_quota_are_refused_only_where_isolated() {
         k.allow_all(EGRESS, 100, 70);
         for port in [1, 2] {
             assert_eq!(
-                k.from_pod(&udp(&side.pod(9), &side.peer(port))),
+                k.sent_by_pod(&udp(&side.pod(9), &side.peer(port))),
                 Action::Next
             );
         }
-        assert_eq!(k.from_pod(&udp(&side.pod(9), &side.peer(3))), Action::Drop);
+        assert_eq!(
+            k.sent_by_pod(&udp(&side.pod(9), &side.peer(3))),
+            Action::Drop
+        );
         assert_eq!(k.refusals(), [(Reason::TableFull, Direction::Egress, 3, 1)]);
-        assert_eq!(k.to_pod(&udp(&side.peer(4), &side.pod(9))), Action::Next);
+        assert_eq!(
+            k.sent_to_pod(&udp(&side.peer(4), &side.pod(9))),
+            Action::Next
+        );
         assert_eq!(
             k.ledger_packets(Direction::Ingress, Verdict::Allow, Reason::TableFull),
             1
         );
         // An established flow makes room.
-        assert_eq!(k.to_pod(&udp(&side.peer(1), &side.pod(9))), Action::Next);
+        assert_eq!(
+            k.sent_to_pod(&udp(&side.peer(1), &side.pod(9))),
+            Action::Next
+        );
         assert_eq!(k.usage(), (1, 1));
-        assert_eq!(k.from_pod(&udp(&side.pod(9), &side.peer(3))), Action::Next);
+        assert_eq!(
+            k.sent_by_pod(&udp(&side.pod(9), &side.peer(3))),
+            Action::Next
+        );
     });
 }
 
@@ -170,8 +182,11 @@ fn a_flow_stays_nascent_while_the_quota_of_established_ones_is_used_up() {
     with_each_family(|k, side| {
         k.change_endpoint(|endpoint| endpoint.flow_quota = 1);
         for port in [1, 2] {
-            k.from_pod(&udp(&side.pod(9), &side.peer(port)));
-            assert_eq!(k.to_pod(&udp(&side.peer(port), &side.pod(9))), Action::Next);
+            k.sent_by_pod(&udp(&side.pod(9), &side.peer(port)));
+            assert_eq!(
+                k.sent_to_pod(&udp(&side.peer(port), &side.pod(9))),
+                Action::Next
+            );
         }
         assert_eq!(k.usage(), (1, 1));
         assert_eq!(
@@ -190,12 +205,15 @@ fn a_full_table_is_table_full() {
         k.set_sets(INGRESS, set::OPEN);
         k.allow_all(INGRESS, identity::WORLD, 70);
         for port in 1..=4200 {
-            k.from_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}")));
+            k.sent_by_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}")));
         }
         let passed = k.ledger_packets(Direction::Egress, Verdict::Allow, Reason::TableFull);
         assert_eq!(k.flows().len() as u64 + passed, 4200);
         assert!(passed > 0);
-        assert_eq!(k.to_pod(&udp("10.1.0.9:1", "10.0.0.5:1")), Action::Drop);
+        assert_eq!(
+            k.sent_to_pod(&udp("10.1.0.9:1", "10.0.0.5:1")),
+            Action::Drop
+        );
         assert_eq!(
             k.refusals(),
             [(Reason::TableFull, Direction::Ingress, 1, 1)]
@@ -219,7 +237,7 @@ fn an_interface_without_endpoint_passes_and_is_counted() {
 fn an_endpoint_is_found_a_few_slots_further() {
     with_kernel(|k| {
         k.move_endpoint(SLOT + 3);
-        k.from_pod(&udp("10.0.0.5:9", "10.1.0.1:1"));
+        k.sent_by_pod(&udp("10.0.0.5:9", "10.1.0.1:1"));
         assert_eq!(k.flows().len(), 1);
     });
 }
@@ -228,8 +246,8 @@ fn an_endpoint_is_found_a_few_slots_further() {
 fn counts_are_exact_over_many_packets() {
     with_each_family(|k, side| {
         let frame = tcp(&side.pod(1), &side.peer(2), "S");
-        k.from_pod(&frame);
-        k.to_pod(&tcp(&side.peer(2), &side.pod(1), "SA"));
+        k.sent_by_pod(&frame);
+        k.sent_to_pod(&tcp(&side.peer(2), &side.pod(1), "SA"));
         let data = tcp(&side.pod(1), &side.peer(2), "PA");
         let context = Context {
             ifindex: IFINDEX,

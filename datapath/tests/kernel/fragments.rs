@@ -25,7 +25,7 @@ fn later_fragments_follow_their_first() {
         k.peer(side.peer, 100, 0);
         k.allow(INGRESS, 100, &[(IPPROTO_UDP, 53, 53, 70)]);
         for part in fragments(&large(&side.peer(1000), &side.pod(53)), 42, &[64, 128]) {
-            assert_eq!(k.to_pod(&part), Action::Next);
+            assert_eq!(k.sent_to_pod(&part), Action::Next);
         }
         assert_eq!(k.flows().len(), 1);
         let flow = k
@@ -40,7 +40,7 @@ fn the_fragments_of_a_refused_packet_are_one_denial() {
     with_each_family(|k, side| {
         k.isolate();
         for part in fragments(&large(&side.peer(1000), &side.pod(53)), 43, &[64, 128]) {
-            assert_eq!(k.to_pod(&part), Action::Drop);
+            assert_eq!(k.sent_to_pod(&part), Action::Drop);
         }
         assert_eq!(
             k.refusals(),
@@ -56,13 +56,13 @@ fn a_fragment_ahead_of_its_first_is_refused_where_isolated() {
         k.peer(side.peer, 100, 0);
         k.allow_all(INGRESS, 100, 70);
         let parts = fragments(&large(&side.peer(1000), &side.pod(53)), 44, &[64]);
-        assert_eq!(k.to_pod(&parts[1]), Action::Drop);
+        assert_eq!(k.sent_to_pod(&parts[1]), Action::Drop);
         assert_eq!(
             k.refusals(),
             [(Reason::FragNoFirst, Direction::Ingress, 0, 1)]
         );
-        assert_eq!(k.to_pod(&parts[0]), Action::Next);
-        assert_eq!(k.to_pod(&parts[1]), Action::Next);
+        assert_eq!(k.sent_to_pod(&parts[0]), Action::Next);
+        assert_eq!(k.sent_to_pod(&parts[1]), Action::Next);
     });
 }
 
@@ -70,7 +70,7 @@ fn a_fragment_ahead_of_its_first_is_refused_where_isolated() {
 fn a_fragment_ahead_of_its_first_is_a_flow_without_ports_where_open() {
     with_each_family(|k, side| {
         let parts = fragments(&large(&side.peer(1000), &side.pod(53)), 45, &[64]);
-        assert_eq!(k.to_pod(&parts[1]), Action::Next);
+        assert_eq!(k.sent_to_pod(&parts[1]), Action::Next);
         assert!(k.flow(&side.pod(0), &side.peer(0), IPPROTO_UDP).is_some());
     });
 }
@@ -83,10 +83,10 @@ fn fragments_of_different_packets_are_not_mixed_up() {
         k.allow(INGRESS, 100, &[(IPPROTO_UDP, 53, 53, 70)]);
         let allowed = fragments(&large(&side.peer(1000), &side.pod(53)), 46, &[64]);
         let refused = fragments(&large(&side.peer(1000), &side.pod(54)), 47, &[64]);
-        assert_eq!(k.to_pod(&allowed[0]), Action::Next);
-        assert_eq!(k.to_pod(&refused[0]), Action::Drop);
-        assert_eq!(k.to_pod(&refused[1]), Action::Drop);
-        assert_eq!(k.to_pod(&allowed[1]), Action::Next);
+        assert_eq!(k.sent_to_pod(&allowed[0]), Action::Next);
+        assert_eq!(k.sent_to_pod(&refused[0]), Action::Drop);
+        assert_eq!(k.sent_to_pod(&refused[1]), Action::Drop);
+        assert_eq!(k.sent_to_pod(&allowed[1]), Action::Next);
     });
 }
 
@@ -98,11 +98,11 @@ fn what_the_pod_sends_names_no_ports_for_fragments_to_it() {
         k.allow(INGRESS, 100, &[(IPPROTO_UDP, 53, 53, 70)]);
         let forged = fragments(&large(&side.peer(1000), &side.pod(53)), 48, &[64]);
         assert_eq!(
-            k.from_pod(&forged[0]),
+            k.sent_by_pod(&forged[0]),
             Action::Drop,
             "not the pod's address"
         );
-        assert_eq!(k.to_pod(&forged[1]), Action::Drop);
+        assert_eq!(k.sent_to_pod(&forged[1]), Action::Drop);
         assert_eq!(k.refusals()[1].0, Reason::SpoofedSource);
         assert_eq!(k.refusals()[0].0, Reason::FragNoFirst);
     });
@@ -115,9 +115,9 @@ fn a_first_fragment_too_short_for_its_ports_is_refused() {
         k.peer(side.peer, 100, 0);
         k.allow_all(INGRESS, 100, 70);
         let parts = fragments(&tcp(&side.peer(1000), &side.pod(53), "S"), 49, &[8, 16]);
-        assert_eq!(k.to_pod(&parts[0]), Action::Drop);
+        assert_eq!(k.sent_to_pod(&parts[0]), Action::Drop);
         // Offset 8 of a TCP header holds its flags: nobody cuts there in good faith.
-        assert_eq!(k.to_pod(&parts[1]), Action::Drop);
+        assert_eq!(k.sent_to_pod(&parts[1]), Action::Drop);
         assert_eq!(
             k.refusals(),
             [(Reason::FragTooShort, Direction::Ingress, 0, 2)]
@@ -132,7 +132,7 @@ fn an_atomic_fragment_is_a_whole_packet() {
         k.peer("fd01::1", 100, 0);
         k.allow(INGRESS, 100, &[(IPPROTO_UDP, 53, 53, 70)]);
         let packet = with_extensions(&udp("[fd01::1]:1", "[fd00::5]:53"), &[(44, vec![0; 8])]);
-        assert_eq!(k.to_pod(&packet), Action::Next);
+        assert_eq!(k.sent_to_pod(&packet), Action::Next);
         assert!(k.flow("[fd00::5]:53", "[fd01::1]:1", IPPROTO_UDP).is_some());
     });
 }

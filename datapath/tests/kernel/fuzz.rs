@@ -35,7 +35,11 @@ impl Random {
             }
         }
         // Shorter ones the kernel does not take in a test run.
-        let least = if bytes[12..14] == [0x86, 0xdd] { 54 } else { 34 };
+        let least = if bytes[12..14] == [0x86, 0xdd] {
+            54
+        } else {
+            34
+        };
         bytes.resize(bytes.len().max(least), 0);
         Frame::raw(bytes)
     }
@@ -129,7 +133,7 @@ fn no_damaged_packet_passes_an_isolated_endpoint_unless_it_still_is_its_connecti
         k.isolate();
         k.peer(side.peer, 100, 0);
         k.allow(INGRESS, 100, &[(IPPROTO_TCP, 80, 80, 70)]);
-        k.to_pod(&tcp(&side.peer(1000), &side.pod(80), "S"));
+        k.sent_to_pod(&tcp(&side.peer(1000), &side.pod(80), "S"));
         k.forbid(INGRESS, 100); // without a new epoch: the connection stays, nothing new may begin
         let corpus = corpus(side);
         let mut random = Random(0x5eed + u64::from(side.family));
@@ -137,7 +141,7 @@ fn no_damaged_packet_passes_an_isolated_endpoint_unless_it_still_is_its_connecti
         for _ in 0..ROUNDS {
             let pick = random.below(corpus.len());
             let frame = random.damage(&corpus[pick]);
-            if k.to_pod(&frame) == Action::Next {
+            if k.sent_to_pod(&frame) == Action::Next {
                 passed += 1;
                 assert!(may_pass(&frame), "passed: {frame:02x?}");
             }
@@ -165,7 +169,7 @@ fn damaged_packets_from_the_pod_are_counted_too() {
         for _ in 0..ROUNDS / 4 {
             let pick = random.below(corpus.len());
             let frame = random.damage(&corpus[pick]);
-            k.from_pod(&frame);
+            k.sent_by_pod(&frame);
         }
     });
 }

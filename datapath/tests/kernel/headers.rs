@@ -44,7 +44,7 @@ fn ipv4_options_hide_no_ports() {
         let plain = tcp("10.1.0.1:1", "10.0.0.5:80", "S");
         for words in 1..=10 {
             assert_eq!(
-                k.to_pod(&with_options(&plain, &vec![1; words * 4])),
+                k.sent_to_pod(&with_options(&plain, &vec![1; words * 4])),
                 Action::Next
             );
         }
@@ -56,7 +56,10 @@ fn ipv4_options_hide_no_ports() {
             10
         );
         let refused = tcp("10.1.0.1:1", "10.0.0.5:81", "S");
-        assert_eq!(k.to_pod(&with_options(&refused, &[1; 40])), Action::Drop);
+        assert_eq!(
+            k.sent_to_pod(&with_options(&refused, &[1; 40])),
+            Action::Drop
+        );
         assert_eq!(
             k.refusals(),
             [(Reason::DefaultDeny, Direction::Ingress, 81, 1)]
@@ -89,12 +92,12 @@ fn ipv6_extension_headers_hide_no_ports() {
                 })
                 .collect();
             assert_eq!(
-                k.to_pod(&with_extensions(&plain, &extensions)),
+                k.sent_to_pod(&with_extensions(&plain, &extensions)),
                 Action::Next,
                 "{count} headers"
             );
             assert_eq!(
-                k.to_pod(&with_extensions(&refused, &extensions)),
+                k.sent_to_pod(&with_extensions(&refused, &extensions)),
                 Action::Drop,
                 "{count} headers"
             );
@@ -199,7 +202,7 @@ fn unknown_ethertypes_and_vlan_tags_are_refused_and_named() {
         is_refused_as(k, &ethernet(0x88a8), Reason::Vlan);
         k.reset();
         k.isolate();
-        k.to_pod(&ethernet(0x8847));
+        k.sent_to_pod(&ethernet(0x8847));
         let event = k.denial_events()[0];
         assert_eq!((event.family, event.ethertype), (0, 0x8847));
         assert_eq!(k.denials4()[0].0.ethertype, 0x8847);
@@ -213,10 +216,10 @@ fn the_length_fields_of_an_established_flow_are_checked_too() {
         k.peer(side.peer, 100, 0);
         k.allow_all(INGRESS, 100, 70);
         let whole = udp(&side.peer(1), &side.pod(53));
-        assert_eq!(k.to_pod(&whole), Action::Next);
+        assert_eq!(k.sent_to_pod(&whole), Action::Next);
         let length_at = if side.family == 4 { 16 } else { 18 };
         let lying = whole.with(|bytes| bytes[length_at] = 0x20);
-        assert_eq!(k.to_pod(&lying), Action::Drop);
+        assert_eq!(k.sent_to_pod(&lying), Action::Drop);
         assert_eq!(k.refusals()[0].0, Reason::MalformedHeader);
     });
 }

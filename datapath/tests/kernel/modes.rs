@@ -134,11 +134,11 @@ fn an_audited_flow_is_cut_when_the_endpoint_begins_to_enforce() {
         set_mode(k, endpoint_flag::AUDIT);
         k.isolate();
         let frame = udp(&side.pod(1), &side.peer(53));
-        assert_eq!(k.from_pod(&frame), Action::Next);
-        assert_eq!(k.from_pod(&frame), Action::Next);
+        assert_eq!(k.sent_by_pod(&frame), Action::Next);
+        assert_eq!(k.sent_by_pod(&frame), Action::Next);
         k.change_endpoint(|endpoint| endpoint.flags &= !endpoint_flag::AUDIT);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&frame), Action::Drop);
+        assert_eq!(k.sent_by_pod(&frame), Action::Drop);
         let flow = k.flow(&side.pod(1), &side.peer(53), IPPROTO_UDP).unwrap();
         assert_eq!(
             (flow.state, flow.egress.packets, flow.egress_dropped.packets),
@@ -151,15 +151,15 @@ fn an_audited_flow_is_cut_when_the_endpoint_begins_to_enforce() {
 fn a_cut_flow_passes_as_soon_as_the_endpoint_only_audits() {
     with_each_family(|k, side| {
         let frame = udp(&side.pod(1), &side.peer(53));
-        k.from_pod(&frame);
+        k.sent_by_pod(&frame);
         k.isolate();
         k.bump_epoch();
-        assert_eq!(k.from_pod(&frame), Action::Drop);
+        assert_eq!(k.sent_by_pod(&frame), Action::Drop);
         // Even before the epoch says so.
         k.change_endpoint(|endpoint| endpoint.flags |= endpoint_flag::AUDIT);
-        assert_eq!(k.from_pod(&frame), Action::Next);
+        assert_eq!(k.sent_by_pod(&frame), Action::Next);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&frame), Action::Next);
+        assert_eq!(k.sent_by_pod(&frame), Action::Next);
         assert_eq!(
             k.flow(&side.pod(1), &side.peer(53), IPPROTO_UDP)
                 .unwrap()

@@ -91,8 +91,8 @@ fn a_tuple_used_again_on_two_cpus_is_one_new_incarnation() {
     with_kernel(|k| {
         let at = |port: u16| format!("10.1.0.1:{port}");
         for port in 1..=TUPLES {
-            k.to_pod(&tcp(&at(port), "10.0.0.5:80", "S"));
-            k.from_pod(&tcp("10.0.0.5:80", &at(port), "R"));
+            k.sent_to_pod(&tcp(&at(port), "10.0.0.5:80", "S"));
+            k.sent_by_pod(&tcp("10.0.0.5:80", &at(port), "R"));
         }
         k.flow_events();
         let syns: Vec<Frame> = (1..=TUPLES)
@@ -117,7 +117,7 @@ fn two_cpus_that_establish_a_flow_count_it_once() {
     }
     with_kernel(|k| {
         for port in 1..=TUPLES {
-            k.from_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}")));
+            k.sent_by_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}")));
         }
         let replies: Vec<Frame> = (1..=TUPLES)
             .map(|port| udp(&format!("10.1.0.1:{port}"), "10.0.0.5:9"))
@@ -137,7 +137,7 @@ fn a_policy_change_on_two_cpus_is_one_piece_of_news() {
             .map(|port| udp("10.0.0.5:9", &format!("10.1.0.1:{port}")))
             .collect();
         for frame in &frames {
-            k.from_pod(frame);
+            k.sent_by_pod(frame);
         }
         k.isolate();
         k.bump_epoch();

@@ -13,8 +13,8 @@ fn established(k: &mut Kernel, side: &Side) -> (String, String) {
     k.allow(EGRESS, 100, &[(IPPROTO_UDP, 53, 53, 70)]);
     k.bump_epoch();
     let (pod, server) = (side.pod(999), side.peer(53));
-    assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Next);
-    assert_eq!(k.to_pod(&udp(&server, &pod)), Action::Next);
+    assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Next);
+    assert_eq!(k.sent_to_pod(&udp(&server, &pod)), Action::Next);
     k.flow_events();
     (pod, server)
 }
@@ -25,7 +25,7 @@ fn a_recheck_that_changes_nothing_says_nothing() {
         let (pod, server) = established(k, side);
         k.bump_epoch();
         assert_eq!(
-            k.to_pod(&udp(&server, &pod)),
+            k.sent_to_pod(&udp(&server, &pod)),
             Action::Next,
             "judged as the pod opened it, though a reply asks"
         );
@@ -42,9 +42,9 @@ fn a_flow_that_is_no_longer_allowed_is_cut_and_keeps_its_entry() {
         let bytes = udp(&pod, &server).bytes().len() as u64;
         k.forbid(EGRESS, 100);
         k.bump_epoch();
-        assert_eq!(k.to_pod(&udp(&server, &pod)), Action::Drop);
-        assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Drop);
-        assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Drop);
+        assert_eq!(k.sent_to_pod(&udp(&server, &pod)), Action::Drop);
+        assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Drop);
+        assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Drop);
         let flow = k.flow(&pod, &server, IPPROTO_UDP).unwrap();
         assert_eq!(flow.state, ESTABLISHED | DENIED);
         assert_eq!(
@@ -77,10 +77,10 @@ fn a_cut_flow_that_is_allowed_again_goes_on() {
         let (pod, server) = established(k, side);
         k.forbid(EGRESS, 100);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Drop);
+        assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Drop);
         k.allow_all(EGRESS, 100, 71);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Next);
+        assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Next);
         let flow = k.flow(&pod, &server, IPPROTO_UDP).unwrap();
         assert_eq!((flow.state, flow.rule), (ESTABLISHED, 71));
         let events = k.flow_events();
@@ -97,7 +97,7 @@ fn another_rule_for_the_same_verdict_is_news() {
         let (pod, server) = established(k, side);
         k.allow(EGRESS, 100, &[(IPPROTO_UDP, 53, 53, 80)]);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Next);
+        assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Next);
         let events = k.flow_events();
         assert_eq!(events.len(), 1);
         assert_eq!(
@@ -114,13 +114,13 @@ fn a_flow_that_the_remote_opened_is_rechecked_at_the_pods_port() {
         k.peer(side.peer, 100, 0);
         k.allow(INGRESS, 100, &[(IPPROTO_TCP, 80, 80, 70)]);
         let (server, client) = (side.pod(80), side.peer(40000));
-        assert_eq!(k.to_pod(&tcp(&client, &server, "S")), Action::Next);
-        assert_eq!(k.from_pod(&tcp(&server, &client, "SA")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&client, &server, "S")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "SA")), Action::Next);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&tcp(&server, &client, "A")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "A")), Action::Next);
         k.allow(INGRESS, 100, &[(IPPROTO_TCP, 81, 81, 70)]);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&tcp(&server, &client, "A")), Action::Drop);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "A")), Action::Drop);
     });
 }
 
@@ -129,13 +129,13 @@ fn a_connection_from_the_own_node_survives_isolation() {
     with_each_family(|k, side| {
         // Opened while nothing was known of the node's address.
         let (server, node) = (side.pod(8080), side.at(side.node, 1));
-        assert_eq!(k.to_pod_from_node(&tcp(&node, &server, "S")), Action::Next);
+        assert_eq!(k.sent_by_node(&tcp(&node, &server, "S")), Action::Next);
         let flow = k.flow(&server, &node, IPPROTO_TCP).unwrap();
         assert_eq!(flow.state, OPENED_BY_REMOTE | LOCAL_ORIGIN);
         k.peer(side.node, 50, peer_flag::OWN_NODE | peer_flag::NODE);
         k.isolate();
         k.bump_epoch();
-        assert_eq!(k.from_pod(&tcp(&server, &node, "SA")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &node, "SA")), Action::Next);
         assert_eq!(
             k.flow(&server, &node, IPPROTO_TCP).unwrap().rule,
             rule::OWN_NODE
@@ -147,15 +147,15 @@ fn a_connection_from_the_own_node_survives_isolation() {
 fn isolation_cuts_what_no_rule_allows() {
     with_each_family(|k, side| {
         let (pod, server) = (side.pod(1), side.peer(2));
-        assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Next);
+        assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Next);
         k.isolate();
         assert_eq!(
-            k.from_pod(&udp(&pod, &server)),
+            k.sent_by_pod(&udp(&pod, &server)),
             Action::Next,
             "the sets alone change nothing for a flow"
         );
         k.bump_epoch();
-        assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Drop);
+        assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Drop);
         assert_eq!(k.flow(&pod, &server, IPPROTO_UDP).unwrap().set, EGRESS);
     });
 }
@@ -167,19 +167,19 @@ fn a_cut_connection_may_be_opened_anew_from_the_other_side() {
         k.peer(side.peer, 100, 0);
         k.allow_all(EGRESS, 100, 70);
         let (pod, peer) = (side.pod(5000), side.peer(5001));
-        k.from_pod(&tcp(&pod, &peer, "S"));
-        k.to_pod(&tcp(&peer, &pod, "SA"));
+        k.sent_by_pod(&tcp(&pod, &peer, "S"));
+        k.sent_to_pod(&tcp(&peer, &pod, "SA"));
         k.forbid(EGRESS, 100);
         k.allow_all(INGRESS, 100, 71);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&tcp(&pod, &peer, "A")), Action::Drop);
-        assert_eq!(k.to_pod(&tcp(&peer, &pod, "S")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&pod, &peer, "A")), Action::Drop);
+        assert_eq!(k.sent_to_pod(&tcp(&peer, &pod, "S")), Action::Next);
         let flow = k.flow(&pod, &peer, IPPROTO_TCP).unwrap();
         assert_eq!(
             (flow.rule, flow.incarnation, flow.state),
             (71, 1, OPENED_BY_REMOTE)
         );
         assert_eq!(flow.base_egress_dropped.packets, 1);
-        assert_eq!(k.from_pod(&tcp(&pod, &peer, "SA")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&pod, &peer, "SA")), Action::Next);
     });
 }

@@ -10,9 +10,9 @@ use super::packets::*;
 fn retiring_takes_flows_out_of_the_endpoints_count_once() {
     with_kernel(|k| {
         for port in [1, 2, 3] {
-            k.from_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}")));
+            k.sent_by_pod(&udp("10.0.0.5:9", &format!("10.1.0.1:{port}")));
         }
-        k.to_pod(&udp("10.1.0.1:1", "10.0.0.5:9"));
+        k.sent_to_pod(&udp("10.1.0.1:1", "10.0.0.5:9"));
         assert_eq!(k.usage(), (2, 1));
         let key = |port: u16| match FlowKey::new(
             "10.0.0.5:9",
@@ -52,7 +52,7 @@ fn retiring_takes_flows_out_of_the_endpoints_count_once() {
 #[test]
 fn an_endpoint_that_is_gone_has_no_count_to_leave() {
     with_kernel(|k| {
-        k.from_pod(&udp("10.0.0.5:9", "10.1.0.1:1"));
+        k.sent_by_pod(&udp("10.0.0.5:9", "10.1.0.1:1"));
         let FlowKey::V4(key) = FlowKey::new("10.0.0.5:9", "10.1.0.1:1", IPPROTO_UDP) else {
             unreachable!()
         };
@@ -82,7 +82,7 @@ fn as_many_keys_as_one_run_takes() {
         let mut keys = Vec::new();
         for port in 1..=u16::from(retire::MAX_KEYS) {
             let remote = format!("[fd01::1]:{port}");
-            k.from_pod(&udp("[fd00::5]:9", &remote));
+            k.sent_by_pod(&udp("[fd00::5]:9", &remote));
             let FlowKey::V6(key) = FlowKey::new("[fd00::5]:9", &remote, IPPROTO_UDP) else {
                 unreachable!()
             };
@@ -104,12 +104,12 @@ fn a_packet_that_meets_a_retired_flow_is_judged_for_itself() {
         k.peer(side.peer, 100, 0);
         k.allow_all(EGRESS, 100, 70);
         let (pod, server) = (side.pod(9), side.peer(53));
-        k.from_pod(&udp(&pod, &server));
+        k.sent_by_pod(&udp(&pod, &server));
         k.change_flow(&pod, &server, IPPROTO_UDP, |flow| flow.state |= RETIRED);
         let before = k.flow(&pod, &server, IPPROTO_UDP).unwrap();
-        assert_eq!(k.from_pod(&udp(&pod, &server)), Action::Next);
+        assert_eq!(k.sent_by_pod(&udp(&pod, &server)), Action::Next);
         assert_eq!(
-            k.to_pod(&udp(&server, &pod)),
+            k.sent_to_pod(&udp(&server, &pod)),
             Action::Drop,
             "no reply any more, and ingress is isolated"
         );
@@ -130,13 +130,13 @@ fn a_packet_that_meets_a_retired_denial_is_counted_elsewhere() {
     with_kernel(|k| {
         k.isolate();
         let syn = tcp("10.1.0.1:1", "10.0.0.5:80", "S");
-        k.to_pod(&syn);
+        k.sent_to_pod(&syn);
         let (key, _) = k.denials4()[0];
         assert_eq!(
             k.retire(retire::TABLE_DENIALS4, 1, 0, &denial_key4_bytes(&key)),
             1
         );
-        assert_eq!(k.to_pod(&syn), Action::Drop);
+        assert_eq!(k.sent_to_pod(&syn), Action::Drop);
         assert_eq!(k.denials4()[0].1.dropped.packets, 1);
         assert_eq!(
             k.ledger_packets(Direction::Ingress, Verdict::Deny, Reason::DefaultDeny),

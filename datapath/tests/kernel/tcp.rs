@@ -11,9 +11,9 @@ const TCP: u8 = IPPROTO_TCP;
 /// Opens a connection from the peer's port 40000 to the pod's port 80.
 fn connect(k: &mut Kernel, side: &Side) -> (String, String) {
     let (server, client) = (side.pod(80), side.peer(40000));
-    assert_eq!(k.to_pod(&tcp(&client, &server, "S")), Action::Next);
-    assert_eq!(k.from_pod(&tcp(&server, &client, "SA")), Action::Next);
-    assert_eq!(k.to_pod(&tcp(&client, &server, "A")), Action::Next);
+    assert_eq!(k.sent_to_pod(&tcp(&client, &server, "S")), Action::Next);
+    assert_eq!(k.sent_by_pod(&tcp(&server, &client, "SA")), Action::Next);
+    assert_eq!(k.sent_to_pod(&tcp(&client, &server, "A")), Action::Next);
     (server, client)
 }
 
@@ -22,12 +22,12 @@ fn both_fins_end_a_connection_and_ring_once() {
     with_each_family(|k, side| {
         let (server, client) = connect(k, side);
         k.flow_events();
-        assert_eq!(k.to_pod(&tcp(&client, &server, "FA")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&client, &server, "FA")), Action::Next);
         assert!(k.flow_events().is_empty());
-        assert_eq!(k.from_pod(&tcp(&server, &client, "FA")), Action::Next);
-        assert_eq!(k.to_pod(&tcp(&client, &server, "A")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "FA")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&client, &server, "A")), Action::Next);
         assert_eq!(
-            k.from_pod(&tcp(&server, &client, "FA")),
+            k.sent_by_pod(&tcp(&server, &client, "FA")),
             Action::Next,
             "sent again"
         );
@@ -51,7 +51,7 @@ fn a_reset_ends_a_connection() {
     with_each_family(|k, side| {
         let (server, client) = connect(k, side);
         k.flow_events();
-        assert_eq!(k.from_pod(&tcp(&server, &client, "R")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "R")), Action::Next);
         assert_eq!(k.flow(&server, &client, TCP).unwrap().state & RST, RST);
         assert_eq!(k.flow_events()[0].kind, EventKind::Ended as u8);
     });
@@ -64,11 +64,11 @@ fn a_tuple_used_again_is_a_new_incarnation_in_the_same_entry() {
         k.peer(side.peer, 100, 0);
         k.allow_all(INGRESS, 100, 70);
         let (server, client) = connect(k, side);
-        k.from_pod(&tcp(&server, &client, "R"));
+        k.sent_by_pod(&tcp(&server, &client, "R"));
         let old = k.flow(&server, &client, TCP).unwrap();
         k.flow_events();
         let syn = tcp(&client, &server, "S");
-        assert_eq!(k.to_pod(&syn), Action::Next);
+        assert_eq!(k.sent_to_pod(&syn), Action::Next);
         let new = k.flow(&server, &client, TCP).unwrap();
         assert_ne!(new.serial, old.serial);
         assert_eq!((new.incarnation, new.state), (1, OPENED_BY_REMOTE));
@@ -95,13 +95,13 @@ fn with_a_full_ring_the_old_incarnation_goes_on() {
     with_kernel(|k| {
         let side = &SIDES[0];
         let (server, client) = connect(k, side);
-        k.from_pod(&tcp(&server, &client, "R"));
+        k.sent_by_pod(&tcp(&server, &client, "R"));
         let old = k.flow(&server, &client, TCP).unwrap();
         k.change_endpoint(|endpoint| endpoint.nascent_quota = 10_000);
         for port in 1..=2000 {
-            k.from_pod(&udp("10.0.0.5:9", &format!("10.1.0.9:{port}")));
+            k.sent_by_pod(&udp("10.0.0.5:9", &format!("10.1.0.9:{port}")));
         }
-        assert_eq!(k.to_pod(&tcp(&client, &server, "S")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&client, &server, "S")), Action::Next);
         let flow = k.flow(&server, &client, TCP).unwrap();
         assert_eq!((flow.serial, flow.incarnation), (old.serial, 0));
         assert_eq!(flow.ingress.packets, old.ingress.packets + 1);
@@ -113,7 +113,7 @@ fn a_syn_sent_again_counts_in_its_flow() {
     with_each_family(|k, side| {
         let syn = tcp(&side.peer(1), &side.pod(80), "S");
         for _ in 0..3 {
-            assert_eq!(k.to_pod(&syn), Action::Next);
+            assert_eq!(k.sent_to_pod(&syn), Action::Next);
         }
         assert_eq!(
             k.flow(&side.pod(80), &side.peer(1), TCP)
@@ -134,18 +134,18 @@ fn a_hostile_syn_into_an_established_connection_is_judged_and_leaves_it_alone() 
         k.peer(side.peer, 100, 0);
         k.allow_all(EGRESS, 100, 70);
         let (client, server) = (side.pod(40000), side.peer(443));
-        k.from_pod(&tcp(&client, &server, "S"));
-        k.to_pod(&tcp(&server, &client, "SA"));
-        k.from_pod(&tcp(&client, &server, "A"));
+        k.sent_by_pod(&tcp(&client, &server, "S"));
+        k.sent_to_pod(&tcp(&server, &client, "SA"));
+        k.sent_by_pod(&tcp(&client, &server, "A"));
         let before = k.flow(&client, &server, TCP).unwrap();
-        assert_eq!(k.to_pod(&tcp(&server, &client, "S")), Action::Drop);
+        assert_eq!(k.sent_to_pod(&tcp(&server, &client, "S")), Action::Drop);
         assert_eq!(k.flow(&client, &server, TCP).unwrap(), before);
         assert_eq!(
             k.refusals(),
             [(Reason::DefaultDeny, Direction::Ingress, 40000, 1)]
         );
         assert_eq!(
-            k.to_pod(&tcp(&server, &client, "A")),
+            k.sent_to_pod(&tcp(&server, &client, "A")),
             Action::Next,
             "the connection goes on"
         );
@@ -159,10 +159,10 @@ fn a_hostile_syn_into_an_ended_connection_begins_nothing() {
         k.peer(side.peer, 100, 0);
         k.allow_all(EGRESS, 100, 70);
         let (client, server) = (side.pod(40000), side.peer(443));
-        k.from_pod(&tcp(&client, &server, "S"));
-        k.to_pod(&tcp(&server, &client, "R"));
+        k.sent_by_pod(&tcp(&client, &server, "S"));
+        k.sent_to_pod(&tcp(&server, &client, "R"));
         let before = k.flow(&client, &server, TCP).unwrap();
-        assert_eq!(k.to_pod(&tcp(&server, &client, "S")), Action::Drop);
+        assert_eq!(k.sent_to_pod(&tcp(&server, &client, "S")), Action::Drop);
         assert_eq!(k.flow(&client, &server, TCP).unwrap(), before);
         assert_eq!(
             k.refusals(),
@@ -179,10 +179,10 @@ fn a_crossing_syn_pair_is_one_connection_if_both_sides_may_open() {
         k.allow_all(EGRESS, 100, 70);
         k.allow_all(INGRESS, 100, 71);
         let (a, b) = (side.pod(5000), side.peer(5001));
-        assert_eq!(k.from_pod(&tcp(&a, &b, "S")), Action::Next);
-        assert_eq!(k.to_pod(&tcp(&b, &a, "S")), Action::Next);
-        assert_eq!(k.from_pod(&tcp(&a, &b, "SA")), Action::Next);
-        assert_eq!(k.to_pod(&tcp(&b, &a, "SA")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&a, &b, "S")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&b, &a, "S")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&a, &b, "SA")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&b, &a, "SA")), Action::Next);
         let flow = k.flow(&a, &b, TCP).unwrap();
         assert_eq!((flow.rule, flow.state), (70, ESTABLISHED));
         assert_eq!((flow.egress.packets, flow.ingress.packets), (2, 2));
@@ -196,10 +196,10 @@ fn of_a_crossing_syn_pair_the_forbidden_one_is_dropped() {
         k.peer(side.peer, 100, 0);
         k.allow_all(EGRESS, 100, 70);
         let (a, b) = (side.pod(5000), side.peer(5001));
-        assert_eq!(k.from_pod(&tcp(&a, &b, "S")), Action::Next);
-        assert_eq!(k.to_pod(&tcp(&b, &a, "S")), Action::Drop);
+        assert_eq!(k.sent_by_pod(&tcp(&a, &b, "S")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&b, &a, "S")), Action::Drop);
         assert_eq!(k.flow(&a, &b, TCP).unwrap().state, 0, "still nascent");
-        assert_eq!(k.to_pod(&tcp(&b, &a, "SA")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&b, &a, "SA")), Action::Next);
     });
 }
 
@@ -211,13 +211,13 @@ fn a_syn_ack_never_opens() {
         k.allow_all(EGRESS, 100, 70);
         k.allow_all(INGRESS, 100, 70);
         assert_eq!(
-            k.to_pod(&tcp(&side.peer(1), &side.pod(2), "SA")),
+            k.sent_to_pod(&tcp(&side.peer(1), &side.pod(2), "SA")),
             Action::Drop
         );
         assert_eq!(k.refusals(), [(Reason::NotSyn, Direction::Ingress, 2, 1)]);
         k.set_sets(set::OPEN, set::OPEN);
         assert_eq!(
-            k.to_pod(&tcp(&side.peer(1), &side.pod(2), "SA")),
+            k.sent_to_pod(&tcp(&side.peer(1), &side.pod(2), "SA")),
             Action::Next
         );
         assert_eq!(
@@ -235,7 +235,7 @@ fn mid_stream_after_the_grace_time_it_is_a_new_connection_in_its_own_direction()
         k.peer(side.peer, 100, 0);
         k.allow_all(EGRESS, 100, 70);
         assert_eq!(
-            k.to_pod(&tcp(&side.peer(443), &side.pod(40000), "A")),
+            k.sent_to_pod(&tcp(&side.peer(443), &side.pod(40000), "A")),
             Action::Drop
         );
         assert_eq!(
@@ -243,7 +243,7 @@ fn mid_stream_after_the_grace_time_it_is_a_new_connection_in_its_own_direction()
             [(Reason::DefaultDeny, Direction::Ingress, 40000, 1)]
         );
         assert_eq!(
-            k.from_pod(&tcp(&side.pod(40000), &side.peer(443), "A")),
+            k.sent_by_pod(&tcp(&side.pod(40000), &side.peer(443), "A")),
             Action::Next
         );
         let flow = k.flow(&side.pod(40000), &side.peer(443), TCP).unwrap();
@@ -265,7 +265,7 @@ fn in_the_grace_time_mid_stream_passes_if_either_direction_allows_it() {
         grant_grace(k);
         // The pod is the client, as only the egress policy allows it; its server's packet comes first.
         assert_eq!(
-            k.to_pod(&tcp(&side.peer(443), &side.pod(40000), "A")),
+            k.sent_to_pod(&tcp(&side.peer(443), &side.pod(40000), "A")),
             Action::Next
         );
         let flow = k.flow(&side.pod(40000), &side.peer(443), TCP).unwrap();
@@ -277,7 +277,7 @@ fn in_the_grace_time_mid_stream_passes_if_either_direction_allows_it() {
         assert_eq!(flow.state, BEFORE_ATTACH);
         // Neither direction allows this one.
         assert_eq!(
-            k.to_pod(&tcp(&side.peer(80), &side.pod(40000), "A")),
+            k.sent_to_pod(&tcp(&side.peer(80), &side.pod(40000), "A")),
             Action::Drop
         );
         assert_eq!(
@@ -286,7 +286,7 @@ fn in_the_grace_time_mid_stream_passes_if_either_direction_allows_it() {
         );
         // A SYN is a SYN.
         assert_eq!(
-            k.to_pod(&tcp(&side.peer(443), &side.pod(40001), "S")),
+            k.sent_to_pod(&tcp(&side.peer(443), &side.pod(40001), "S")),
             Action::Drop
         );
     });
@@ -300,7 +300,7 @@ fn in_the_grace_time_a_syn_ack_answers_a_syn_that_was_before_us() {
         k.allow(EGRESS, 100, &[(TCP, 443, 443, 70)]);
         grant_grace(k);
         assert_eq!(
-            k.to_pod(&tcp(&side.peer(443), &side.pod(1), "SA")),
+            k.sent_to_pod(&tcp(&side.peer(443), &side.pod(1), "SA")),
             Action::Next
         );
         assert_eq!(
@@ -308,7 +308,7 @@ fn in_the_grace_time_a_syn_ack_answers_a_syn_that_was_before_us() {
             BEFORE_ATTACH
         );
         assert_eq!(
-            k.to_pod(&tcp(&side.peer(80), &side.pod(1), "SA")),
+            k.sent_to_pod(&tcp(&side.peer(80), &side.pod(1), "SA")),
             Action::Drop
         );
         assert_eq!(k.refusals(), [(Reason::NotSyn, Direction::Ingress, 1, 1)]);
@@ -324,14 +324,14 @@ fn a_flow_from_before_attach_stays_while_either_direction_allows_it() {
         grant_grace(k);
         // Seen first from the pod: the egress set does not allow it, the ingress set does.
         let (server, client) = (side.pod(80), side.peer(40000));
-        assert_eq!(k.from_pod(&tcp(&server, &client, "A")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "A")), Action::Next);
         k.flow_events();
         k.bump_epoch();
-        assert_eq!(k.from_pod(&tcp(&server, &client, "A")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "A")), Action::Next);
         assert!(k.flow_events().is_empty());
         k.forbid(INGRESS, 100);
         k.bump_epoch();
-        assert_eq!(k.from_pod(&tcp(&server, &client, "A")), Action::Drop);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "A")), Action::Drop);
         assert_eq!(k.denial_events()[0].kind, EventKind::Rejudged as u8);
     });
 }
@@ -347,8 +347,8 @@ fn an_idle_connection_of_hours_goes_on() {
         k.change_flow(&server, &client, TCP, |flow| {
             flow.last_seen -= 6 * 3600 * 1000
         });
-        assert_eq!(k.from_pod(&tcp(&server, &client, "A")), Action::Next);
-        assert_eq!(k.to_pod(&tcp(&client, &server, "A")), Action::Next);
+        assert_eq!(k.sent_by_pod(&tcp(&server, &client, "A")), Action::Next);
+        assert_eq!(k.sent_to_pod(&tcp(&client, &server, "A")), Action::Next);
         let now = k.clock().jiffies;
         assert!(now - k.flow(&server, &client, TCP).unwrap().last_seen < 60_000);
     });

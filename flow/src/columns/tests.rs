@@ -1,3 +1,5 @@
+//! Records through columns and back.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Hubble's filters, each with what it passes and what it does not.
+
 use weir_proto::flow::{EventTypeFilter, FlowFilter, HttpHeader, TcpFlags, Workload, flow_filter};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Records as Hubble's flows, and back.
+
 use proptest::prelude::*;
 use weir_proto::flow::{DropReason, Flow, LostEventSource, Verdict};
 use weir_proto::types::FieldMask;

@@ -1,3 +1,5 @@
+//! Lines and tables, to the character.
+
 use super::*;
 use crate::{Item, Record, samples};
 

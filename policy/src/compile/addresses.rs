@@ -99,7 +99,7 @@ pub(crate) struct Addresses {
 enum Claims {
     One(Name),
     /// Address reuse: a completed or dying pod beside the new one.
-    Many(Box<Vec<Name>>),
+    Many(Vec<Name>),
 }
 
 impl Claims {
@@ -451,7 +451,7 @@ impl Addresses {
             Some(claims) => {
                 let mut names = claims.names().to_vec();
                 names.push(name.clone());
-                *claims = Claims::Many(Box::new(names));
+                *claims = Claims::Many(names);
             }
         }
     }
@@ -469,7 +469,7 @@ impl Addresses {
         match left.len() {
             0 => drop(self.claims.remove(&address)),
             1 => *claims = Claims::One(left.remove(0)),
-            _ => *claims = Claims::Many(Box::new(left)),
+            _ => *claims = Claims::Many(left),
         }
     }
 }

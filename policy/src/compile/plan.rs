@@ -317,9 +317,8 @@ impl Planner<'_> {
         let mut rows: HashMap<SetId, Vec<Option<PortTable>>, RandomState> = HashMap::default();
         for ((direction, from, to), names) in pairs {
             for set in [from, to] {
-                if !rows.contains_key(&set) {
-                    rows.insert(set, self.row(set, &plan.groups));
-                }
+                rows.entry(set)
+                    .or_insert_with(|| self.row(set, &plan.groups));
             }
             let in_conflict = plan.groups.iter().enumerate().any(|(at, group)| {
                 let old = self.old_table(from, direction, group.old);

@@ -56,7 +56,7 @@ fn policy(pod: &Pod, direction: Direction, peer: &str, port: u16, rules: &str) -
     let mut yaml = String::new();
     let _infallible = write!(
         yaml,
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n  podSelector:{selector}\n  policyTypes: [{kind}]\n  {section}:\n{rules}",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n  podSelector:{selector}  policyTypes: [{kind}]\n  {section}:\n{rules}",
         namespace = quoted(&pod.name.namespace),
         selector = selector(&pod.labels, 4),
     );

@@ -291,13 +291,13 @@ fn ordered(range: &Fields<'_>, findings: &mut Findings) {
         number(range, "start", findings),
         number(range, "end", findings),
     );
-    if let (Some(start), Some(end)) = (start, end) {
-        if start >= end {
-            range.error(
-                findings,
-                "out-of-range",
-                format!("start {start} must be less than end {end}"),
-            );
-        }
+    if let (Some(start), Some(end)) = (start, end)
+        && start >= end
+    {
+        range.error(
+            findings,
+            "out-of-range",
+            format!("start {start} must be less than end {end}"),
+        );
     }
 }

@@ -170,15 +170,15 @@ fn ip_block(at: &At<'_>, findings: &mut Findings) -> Option<IpBlock> {
         let Some(inner) = self::cidr(&at, findings) else {
             continue;
         };
-        if let Some(outer) = cidr {
-            if !outer.contains(&inner) || outer.prefix_len() >= inner.prefix_len() {
-                at.error(
-                    findings,
-                    "not-a-subset",
-                    format!("must be a strict subset of cidr {outer}"),
-                );
-                continue;
-            }
+        if let Some(outer) = cidr
+            && (!outer.contains(&inner) || outer.prefix_len() >= inner.prefix_len())
+        {
+            at.error(
+                findings,
+                "not-a-subset",
+                format!("must be a strict subset of cidr {outer}"),
+            );
+            continue;
         }
         except.push(inner);
     }

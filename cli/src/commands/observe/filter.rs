@@ -53,11 +53,14 @@ fn base(args: &ObserveArgs) -> FlowFilter {
     }
 }
 
+/// A list of a filter.
+type Field = fn(&mut FlowFilter) -> &mut Vec<String>;
+
 /// A flag that is about either side.
 struct Either {
     values: Vec<String>,
-    source: fn(&mut FlowFilter) -> &mut Vec<String>,
-    destination: fn(&mut FlowFilter) -> &mut Vec<String>,
+    source: Field,
+    destination: Field,
 }
 
 impl Either {
@@ -100,7 +103,7 @@ fn eithers(args: &ObserveArgs) -> anyhow::Result<Vec<Either>> {
             directed(&[!args.from_port.is_empty(), !args.to_port.is_empty()]),
         ),
     ];
-    let fields: [[fn(&mut FlowFilter) -> &mut Vec<String>; 2]; 4] = [
+    let fields: [[Field; 2]; 4] = [
         [
             |filter| &mut filter.source_pod,
             |filter| &mut filter.destination_pod,

@@ -200,7 +200,7 @@ impl Kernel {
     }
 
     /// A packet that leaves the pod.
-    pub(super) fn from_pod(&mut self, frame: &Frame) -> Action {
+    pub(super) fn sent_by_pod(&mut self, frame: &Frame) -> Action {
         self.run(
             Direction::Egress,
             frame,
@@ -214,7 +214,7 @@ impl Kernel {
     }
 
     /// A packet that was forwarded to the pod.
-    pub(super) fn to_pod(&mut self, frame: &Frame) -> Action {
+    pub(super) fn sent_to_pod(&mut self, frame: &Frame) -> Action {
         self.run(
             Direction::Ingress,
             frame,
@@ -228,7 +228,7 @@ impl Kernel {
     }
 
     /// A packet to the pod from the node's own namespace.
-    pub(super) fn to_pod_from_node(&mut self, frame: &Frame) -> Action {
+    pub(super) fn sent_by_node(&mut self, frame: &Frame) -> Action {
         self.run(
             Direction::Ingress,
             frame,
@@ -244,8 +244,8 @@ impl Kernel {
     /// A packet in a direction, forwarded.
     pub(super) fn send(&mut self, direction: Direction, frame: &Frame) -> Action {
         match direction {
-            Direction::Egress => self.from_pod(frame),
-            Direction::Ingress => self.to_pod(frame),
+            Direction::Egress => self.sent_by_pod(frame),
+            Direction::Ingress => self.sent_to_pod(frame),
         }
     }
 
