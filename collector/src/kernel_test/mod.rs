@@ -7,6 +7,7 @@
 mod frames;
 mod hooked;
 mod prober;
+mod rows;
 mod script;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use crate::kernel::{Attacher, Kernel, KernelError, Limits, MapWrite, Options};
 use hooked::Hooked;
 
 pub use prober::{Observed, Probe, Prober, Remote};
+pub use rows::RowScripts;
 pub use script::{Mismatch, NodeScript, ScriptReport, ScriptStep, Watch, run_scripts};
 
 /// Slots below belong to the device that packets run on.

@@ -2,7 +2,6 @@
 
 mod check;
 mod files;
-mod kernel;
 mod steps;
 mod test;
 

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use weir_collector::kernel_test::RowScripts;
 use weir_policy::casefile::{ModelRun, ResolveError, Row, RowOutcome, SideOutcome};
 
-use super::kernel::{RowId, Scripts};
 use super::steps::{self, Step};
 use crate::args::TestArgs;
 use crate::output;
@@ -37,6 +37,13 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Which row of which step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RowId {
+    step: usize,
+    row: usize,
+}
+
 /// What a test found.
 #[derive(Default)]
 struct Report {
@@ -52,11 +59,11 @@ fn test(args: &TestArgs) -> anyhow::Result<Report> {
         (None, None) => anyhow::bail!("give --expect FILE, or --steps DIR"),
     };
     let mut model = ModelRun::default();
-    let mut scripts = Scripts::default();
+    let mut scripts = RowScripts::default();
     let mut report = Report::default();
     for (index, step) in steps.iter().enumerate() {
         for (node, update) in model.step(step.cluster.clone()) {
-            scripts.step(&node, &step.cluster, update);
+            scripts.step(&node, &node, &step.cluster, update);
         }
         in_model(&model, step, index, &mut scripts, &mut report)?;
     }
@@ -82,7 +89,7 @@ fn in_model(
     model: &ModelRun,
     step: &Step,
     index: usize,
-    scripts: &mut Scripts,
+    scripts: &mut RowScripts<RowId>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     for (number, row) in step.rows.iter().enumerate() {
@@ -99,7 +106,7 @@ fn in_model(
             report.text.push_str(&mismatch(step, &outcome));
         }
         for side in &outcome.sides {
-            scripts.packet(&side.check, id);
+            scripts.packet(&side.check.node, &side.check, id);
         }
     }
     Ok(())

@@ -1,41 +1,48 @@
-//! The rows of a policy test as packets for the real programs.
+//! The rows of policy tests as packets for the real programs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_collector::endpoints::LocalPod;
-use weir_collector::kernel_test::{
-    KernelTestError, Mismatch, NodeScript, Probe, Remote, ScriptStep, Watch, run_scripts,
-};
 use weir_datapath::abi;
 use weir_policy::casefile::Check;
 use weir_policy::model::{Cluster, Direction};
 use weir_policy::tables::{Origin, ProtocolClass, Update};
 
-/// Which row of which step a packet belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct RowId {
-    pub(super) step: usize,
-    pub(super) row: usize,
+use super::{KernelTestError, Mismatch, NodeScript, Probe, Remote, ScriptStep, Watch, run_scripts};
+use crate::endpoints::LocalPod;
+
+/// What every node is to go through. `R` names a row.
+pub struct RowScripts<R> {
+    nodes: BTreeMap<Arc<str>, Node<R>>,
 }
 
-/// What every node is to go through.
-#[derive(Default)]
-pub(super) struct Scripts {
-    nodes: BTreeMap<Arc<str>, Node>,
-}
-
-#[derive(Default)]
-struct Node {
+struct Node<R> {
     steps: Vec<ScriptStep>,
     /// For each step, whose its packets are.
-    owners: Vec<Vec<RowId>>,
+    owners: Vec<Vec<R>>,
 }
 
-impl Scripts {
-    /// Adds a node's way to a state.
-    pub(super) fn step(&mut self, node: &Arc<str>, cluster: &Cluster, update: Update) {
-        let script = self.nodes.entry(node.clone()).or_default();
+impl<R> Default for RowScripts<R> {
+    fn default() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+        }
+    }
+}
+
+impl<R> Default for Node<R> {
+    fn default() -> Self {
+        Self {
+            steps: Vec::new(),
+            owners: Vec::new(),
+        }
+    }
+}
+
+impl<R: Copy> RowScripts<R> {
+    /// Adds a node's way to a state. `label` tells it from nodes of the same name in other clusters.
+    pub fn step(&mut self, label: &Arc<str>, node: &str, cluster: &Cluster, update: Update) {
+        let script = self.nodes.entry(label.clone()).or_default();
         script.steps.push(ScriptStep {
             pods: LocalPod::of_node(cluster, node),
             update,
@@ -44,9 +51,9 @@ impl Scripts {
         script.owners.push(Vec::new());
     }
 
-    /// Adds a packet to the state that was added last.
-    pub(super) fn packet(&mut self, check: &Check, owner: RowId) {
-        let node = self.nodes.get_mut(&check.node);
+    /// Adds a packet to the state of the node that was added last.
+    pub fn packet(&mut self, label: &Arc<str>, check: &Check, owner: R) {
+        let node = self.nodes.get_mut(label);
         let Some(Node { steps, owners }) = node else {
             return; // a pod without a node has no tables; the model has passed it over, too
         };
@@ -62,7 +69,7 @@ impl Scripts {
     ///
     /// # Errors
     /// [`KernelTestError`]: packets cannot be run here.
-    pub(super) fn run(self) -> Result<(usize, Vec<(RowId, Mismatch)>), KernelTestError> {
+    pub fn run(self) -> Result<(usize, Vec<(R, Mismatch)>), KernelTestError> {
         let mut owners = BTreeMap::new();
         let mut scripts = Vec::new();
         for (node, Node { steps, owners: own }) in self.nodes {
