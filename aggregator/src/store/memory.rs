@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use tokio::sync::watch;
 use weir_flow::columns::Facts;
 
@@ -102,6 +102,12 @@ pub struct Sizes {
     pub file_bytes: u64,
 }
 
+/// Bytes of a batch's values. All columns of a frame lie in one buffer, whose size each of them would claim.
+fn size(rows: &RecordBatch) -> u64 {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
+    rows.columns().iter().map(bytes).sum::<usize>() as u64
+}
+
 impl Memory {
     pub(super) fn new(max_bytes: u64, files: Vec<Arc<LakeFile>>) -> Self {
         let inner = Inner {
@@ -120,7 +126,7 @@ impl Memory {
 
     /// Adds a batch to the group of its log.
     pub(super) fn add(&self, wal: u64, node: String, rows: RecordBatch, facts: Facts) {
-        let bytes = rows.get_array_memory_size() as u64;
+        let bytes = size(&rows);
         let mut inner = self.lock();
         inner.ordinal += 1;
         let batch = Arc::new(StoredBatch {

@@ -206,18 +206,9 @@ impl Compiler {
         for (kind, name) in self.missing(&cluster) {
             self.remove(kind, &name, dirty);
         }
-        let objects = (cluster.namespaces.into_values().map(Object::Namespace))
-            .chain(cluster.nodes.into_values().map(Object::Node))
-            .chain(cluster.pods.into_values().map(Object::Pod))
-            .chain(cluster.services.into_values().map(Object::Service))
-            .chain(
-                cluster
-                    .endpoint_slices
-                    .into_values()
-                    .map(Object::EndpointSlice),
-            )
-            .chain(cluster.policies.into_values().map(Object::NetworkPolicy));
-        objects.for_each(|object| self.upsert(object, dirty));
+        cluster
+            .objects()
+            .for_each(|object| self.upsert(object, dirty));
     }
 
     /// The objects that are known and not in `cluster`.

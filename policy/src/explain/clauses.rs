@@ -294,7 +294,7 @@ fn port_clause(
                 Some(number) => (number, number),
                 None => {
                     return Clause::no(
-                        2,
+                        1,
                         format!("the destination has no {protocol} port named {name}"),
                     );
                 }

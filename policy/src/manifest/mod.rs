@@ -6,6 +6,7 @@
 
 mod cluster_wide;
 mod diagnostic;
+mod json;
 mod meta;
 mod network_policy;
 mod objects;
@@ -19,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use json::from_json;
 pub use yaml::Mark;
 
 use crate::model::{Cluster, Kind, Name, Object};
@@ -27,6 +29,22 @@ use read::{At, Fields};
 
 /// The largest text that is read.
 const MAX_BYTES: usize = 256 << 20;
+
+/// The kinds that are read, with the API versions in which they are.
+const API_VERSIONS: [(&str, &str); 9] = [
+    ("NetworkPolicy", "networking.k8s.io/v1"),
+    ("EndpointSlice", "discovery.k8s.io/v1"),
+    ("Namespace", "v1"),
+    ("Node", "v1"),
+    ("Pod", "v1"),
+    ("Service", "v1"),
+    ("AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1"),
+    (
+        "BaselineAdminNetworkPolicy",
+        "policy.networking.k8s.io/v1alpha1",
+    ),
+    ("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2"),
+];
 
 /// An object and where it stands.
 #[derive(Clone, Debug)]
@@ -208,25 +226,19 @@ fn object(
     kind: &str,
     findings: &mut Findings,
 ) -> Option<Object> {
-    let expected = match kind {
-        "NetworkPolicy" => "networking.k8s.io/v1",
-        "EndpointSlice" => "discovery.k8s.io/v1",
-        "Namespace" | "Node" | "Pod" | "Service" => "v1",
-        "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy" => "policy.networking.k8s.io/v1alpha1",
-        "ClusterNetworkPolicy" => "policy.networking.k8s.io/v1alpha2",
-        _ => {
-            let at = root.get("kind")?;
-            findings.add(
-                Severity::Note,
-                "ignored-kind",
-                at.mark,
-                "",
-                format!("{kind} is not used by Weir and passed over"),
-            );
-            return None;
-        }
+    let known = API_VERSIONS.iter().find(|(known, _)| *known == kind);
+    let Some((_, expected)) = known else {
+        let at = root.get("kind")?;
+        findings.add(
+            Severity::Note,
+            "ignored-kind",
+            at.mark,
+            "",
+            format!("{kind} is not used by Weir and passed over"),
+        );
+        return None;
     };
-    if api_version != expected {
+    if api_version != *expected {
         let at = root.get("apiVersion")?;
         at.error(
             findings,

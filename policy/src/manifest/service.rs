@@ -150,9 +150,12 @@ fn number_of(at: &At<'_>, findings: &mut Findings) -> Option<u16> {
 pub(super) fn endpoint_slice(root: &Fields<'_>, findings: &mut Findings) -> Option<EndpointSlice> {
     let meta = meta::read(root, NameRule::Subdomain, Unknown::Ignore, findings)?;
     let service = meta.labels.get("kubernetes.io/service-name").cloned();
+    // Domain names (`addressType: FQDN`, deprecated) are no addresses that a packet could have.
+    let has_addresses = root.text(findings, "addressType") != Some("FQDN");
     let endpoints = root
         .list(findings, "endpoints")
         .iter()
+        .filter(|_| has_addresses)
         .filter_map(|at| endpoint(at, meta.namespace, findings))
         .collect();
     let ports = root

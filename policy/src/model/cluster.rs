@@ -106,6 +106,41 @@ impl Cluster {
         }
     }
 
+    /// The object of this kind and name.
+    pub fn get(&self, kind: Kind, name: &Name) -> Option<Object> {
+        match kind {
+            Kind::Namespace => self
+                .namespaces
+                .get(&name.name)
+                .cloned()
+                .map(Object::Namespace),
+            Kind::Node => self.nodes.get(&name.name).cloned().map(Object::Node),
+            Kind::Pod => self.pods.get(name).cloned().map(Object::Pod),
+            Kind::Service => self.services.get(name).cloned().map(Object::Service),
+            Kind::EndpointSlice => self
+                .endpoint_slices
+                .get(name)
+                .cloned()
+                .map(Object::EndpointSlice),
+            Kind::NetworkPolicy => self.policies.get(name).cloned().map(Object::NetworkPolicy),
+        }
+    }
+
+    /// All objects, namespaces first and policies last.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        (self.namespaces.values().cloned().map(Object::Namespace))
+            .chain(self.nodes.values().cloned().map(Object::Node))
+            .chain(self.pods.values().cloned().map(Object::Pod))
+            .chain(self.services.values().cloned().map(Object::Service))
+            .chain(
+                self.endpoint_slices
+                    .values()
+                    .cloned()
+                    .map(Object::EndpointSlice),
+            )
+            .chain(self.policies.values().cloned().map(Object::NetworkPolicy))
+    }
+
     /// Removes an object if it is there.
     pub fn remove(&mut self, kind: Kind, name: &Name) {
         match kind {

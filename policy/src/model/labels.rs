@@ -31,6 +31,11 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// Whether no clone of it is left.
+    pub fn is_sole(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// The same labels with `key` set to `value`.
     #[must_use]
     pub fn with(&self, key: &str, value: &str) -> Self {
