@@ -41,6 +41,12 @@ pub(super) fn command(text: &str) {
     line(&format!("   {}", paint(BOLD, &format!("$ {text}"))));
 }
 
+/// A command of weir itself, by the name under which it was started.
+pub(super) fn weir(args: &str) {
+    let name = std::env::args().next().unwrap_or_else(|| "weir".to_owned());
+    command(&format!("{name} {args}"));
+}
+
 /// Text as it is.
 pub(super) fn text(text: &str) {
     for each in text.lines() {

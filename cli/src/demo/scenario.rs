@@ -74,7 +74,7 @@ pub(super) fn play(cluster: Cluster, stay: bool) -> anyhow::Result<()> {
     stage.stop()?;
     print::chapter("done");
     print::note(
-        "weir demo --keep stays up for playing; weir demo --sidecar shows one collector in one pod",
+        "with --keep it stays up for playing; --sidecar shows one collector in one pod, --topology bridge pods on a bridge",
     );
     Ok(())
 }
@@ -279,17 +279,21 @@ fn parquet_files(dir: &Path) -> Vec<PathBuf> {
 fn keep(cluster: &Cluster, stage: &Stage) {
     print::chapter("up until Ctrl-C; in another terminal:");
     let (hub, node) = (stage.server(AGGREGATOR), stage.server("node-1"));
-    print::command(&format!(
-        "weir observe --server {hub} --follow --verdict dropped"
+    print::weir(&format!(
+        "observe --server {hub} --follow --verdict dropped"
     ));
-    print::command(&format!(
-        "weir explain --server {node} --from shop/frontend --to shop/database --port 5432"
+    print::weir(&format!(
+        "explain --server {node} --from shop/frontend --to shop/database --port 5432"
     ));
-    print::command(&format!("weir status --server {node} --pods"));
-    print::command(&format!(
-        "nsenter --net={} curl --max-time 1 telnet://TARGET:1234",
-        cluster_path(cluster)
-    ));
+    print::weir(&format!("status --server {node} --pods"));
+    if let (Ok(denied), Ok(target)) = (cluster.pod("demo", "denied"), cluster.pod("demo", "target"))
+    {
+        let (netns, address) = (denied.netns.path(), target.addresses.v4);
+        print::command(&format!(
+            "nsenter --net={} curl --max-time 1 telnet://{address}:1234",
+            netns.display()
+        ));
+    }
     print::note(&format!(
         "manifests (edit them, changes take effect at once): {}",
         stage.manifests().path().display()
@@ -310,11 +314,4 @@ fn keep(cluster: &Cluster, stage: &Stage) {
             sleep(Duration::from_secs(1));
         }
     }
-}
-
-fn cluster_path(cluster: &Cluster) -> String {
-    cluster
-        .pod("demo", "denied")
-        .map(|pod| pod.netns.path().display().to_string())
-        .unwrap_or_default()
 }

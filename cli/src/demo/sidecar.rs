@@ -82,7 +82,7 @@ pub(super) fn play(cluster: Cluster, stay: bool) -> anyhow::Result<()> {
     );
     if stay {
         print::chapter("up until Ctrl-C; in another terminal:");
-        print::command(&format!("weir observe --server {socket} --follow"));
+        print::weir(&format!("observe --server {socket} --follow"));
         loop {
             std::thread::park();
         }
