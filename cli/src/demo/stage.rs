@@ -98,7 +98,7 @@ impl Stage {
 
     /// Runs a `weir` command as a user would, and shows it with its output.
     pub(super) fn show(&self, args: &[&str]) -> anyhow::Result<String> {
-        print::weir(&format!("{}", args.join(" ")));
+        print::weir(&args.join(" "));
         let output = Command::new(&self.weir)
             .args(args)
             .output()
@@ -125,7 +125,7 @@ impl Stage {
             "--server",
             server,
         ];
-        print::weir(&format!("{}", args.join(" ")));
+        print::weir(&args.join(" "));
         let child = Command::new(&self.weir)
             .args(args)
             .stdin(Stdio::null())
