@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::model::{Cluster, Kind, Name, NetworkPolicy, Object};
+use crate::model::{Cluster, Kind, Name, NetworkPolicy, Object, ObjectChange};
 use crate::tables::{Frontend, IdentityId, NodeAddress, SetId, Tables, Update};
 use addresses::{Addresses, Touched};
 use class::Class;
@@ -67,6 +67,15 @@ pub enum Change {
     Replace(Cluster),
     /// All addresses of the node's own interfaces.
     LocalAddresses(BTreeSet<IpAddr>),
+}
+
+impl From<ObjectChange> for Change {
+    fn from(change: ObjectChange) -> Self {
+        match change {
+            ObjectChange::Upsert(object) => Self::Upsert(object),
+            ObjectChange::Remove(kind, name) => Self::Remove(kind, name),
+        }
+    }
 }
 
 /// What a batch of changes touched.

@@ -89,7 +89,56 @@ impl Object {
     }
 }
 
+/// A change of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectChange {
+    /// It was added or replaced.
+    Upsert(Object),
+    /// It was removed.
+    Remove(Kind, Name),
+}
+
+impl ObjectChange {
+    /// What changed.
+    pub fn subject(&self) -> (Kind, Name) {
+        match self {
+            Self::Upsert(object) => (object.kind(), object.name()),
+            Self::Remove(kind, name) => (*kind, name.clone()),
+        }
+    }
+
+    /// As what it goes on; nothing if it is gone.
+    pub fn object(&self) -> Option<&Object> {
+        match self {
+            Self::Upsert(object) => Some(object),
+            Self::Remove(..) => None,
+        }
+    }
+}
+
 impl Cluster {
+    /// Brings one change about.
+    pub fn apply(&mut self, change: ObjectChange) {
+        match change {
+            ObjectChange::Upsert(object) => self.upsert(object),
+            ObjectChange::Remove(kind, name) => self.remove(kind, &name),
+        }
+    }
+
+    /// The changes that make `next` of it.
+    pub fn changes_to(&self, next: &Self) -> Vec<ObjectChange> {
+        let gone = self
+            .objects()
+            .map(|object| (object.kind(), object.name()))
+            .filter(|(kind, name)| next.get(*kind, name).is_none())
+            .map(|(kind, name)| ObjectChange::Remove(kind, name));
+        let new = next
+            .objects()
+            .filter(|object| self.get(object.kind(), &object.name()).as_ref() != Some(object))
+            .map(ObjectChange::Upsert);
+        gone.chain(new).collect()
+    }
+
     /// Adds or replaces an object.
     pub fn upsert(&mut self, object: Object) {
         match object {
@@ -161,5 +210,36 @@ impl FromIterator<Object> for Cluster {
             .into_iter()
             .for_each(|object| cluster.upsert(object));
         cluster
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Labels;
+
+    fn namespace(name: &str, labels: &[(&str, &str)]) -> Object {
+        let labels = Labels::from_iter(labels.iter().copied());
+        Object::Namespace(Arc::new(Namespace::new(name, &labels)))
+    }
+
+    #[test]
+    fn the_changes_between_two_clusters_are_those_of_objects_that_differ() {
+        let before = Cluster::from_iter([
+            namespace("a", &[]),
+            namespace("b", &[]),
+            namespace("c", &[]),
+        ]);
+        let changed = namespace("b", &[("team", "x")]);
+        let after = Cluster::from_iter([namespace("a", &[]), changed.clone()]);
+        let changes = before.changes_to(&after);
+        let expected = [
+            ObjectChange::Remove(Kind::Namespace, Name::new("", "c")),
+            ObjectChange::Upsert(changed),
+        ];
+        assert_eq!(changes, expected);
+        let mut cluster = before;
+        changes.into_iter().for_each(|change| cluster.apply(change));
+        assert_eq!(cluster, after);
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use cluster::{Cluster, Kind, Object};
+pub use cluster::{Cluster, Kind, Object, ObjectChange};
 pub use labels::{LabelSelector, Labels, Operator, Requirement};
 pub use network_policy::{
     Direction, IpBlock, NetworkPolicy, Peer, PolicyPort, PolicyTypes, Port, Rule,
