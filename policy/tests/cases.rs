@@ -6,6 +6,7 @@ use weir_policy::casefile::{self, Expect, ModelRun, Row};
 use weir_policy::explain::{self, Explanation, Request};
 use weir_policy::manifest;
 use weir_policy::model::{Cluster, Object};
+use weir_policy::tables::Reason;
 use weir_testkit::cases::{self, CaseStep};
 
 fn cluster(step: &CaseStep) -> Cluster {
@@ -78,8 +79,11 @@ fn shortcoming(cluster: &Cluster, row: &Row) -> Option<String> {
     if explanation.allowed {
         return Some("explained as allowed".to_owned());
     }
-    let denying = explanation.sides.iter().filter(|side| !side.allowed);
-    let mut unnamed = denying.filter(|side| side.nearest_miss().is_none());
+    let denying = || explanation.sides.iter().filter(|side| !side.allowed);
+    if denying().any(|side| side.reason == Reason::NoBackends) {
+        return None; // No clause decides that, and none would help.
+    }
+    let mut unnamed = denying().filter(|side| side.nearest_miss().is_none());
     if let Some(side) = unnamed.next() {
         return Some(format!("no clause is named: {side:?}"));
     }

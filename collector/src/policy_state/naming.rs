@@ -243,7 +243,8 @@ fn frontends(cluster: &Cluster) -> HashMap<Frontend, Arc<ServiceRef>> {
             for address in service.own_addresses() {
                 frontends.insert((address, protocol, port.port), name.clone());
             }
-            let nodes = cluster.nodes.values().flat_map(|node| &node.addresses);
+            let nodes = (cluster.nodes.values().flat_map(|node| &node.addresses))
+                .filter(|address| service.has_node_ports_at(**address));
             for (address, node_port) in nodes.filter_map(|address| Some((address, port.node_port?)))
             {
                 frontends.insert((*address, protocol, node_port), name.clone());

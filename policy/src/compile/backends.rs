@@ -205,7 +205,10 @@ pub(crate) fn target(
         let own = service.own_addresses().any(|own| own == address);
         let port = service.ports.iter().find(|port| {
             let is_own = own && port.port == number;
-            port.protocol == protocol && (is_own || port.node_port == Some(number) && on_node())
+            let is_node_port = || {
+                port.node_port == Some(number) && service.has_node_ports_at(address) && on_node()
+            };
+            port.protocol == protocol && (is_own || is_node_port())
         })?;
         Some(Target {
             service: service.name.clone(),

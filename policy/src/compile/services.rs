@@ -292,6 +292,7 @@ fn frontends<'a>(
     let on_nodes = nodes
         .into_iter()
         .filter(|address| !address.is_loopback() && !address.is_unspecified())
+        .filter(|address| service.has_node_ports_at(*address))
         .filter_map(|address| Some((address, port.node_port?)));
     own.chain(on_nodes).map(|(address, number)| Frontend {
         address,

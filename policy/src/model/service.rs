@@ -33,6 +33,13 @@ impl Service {
             .chain(&self.load_balancer_ips)
             .copied()
     }
+
+    /// Whether its node ports are at such addresses of nodes: those of the families of its `clusterIPs`, of both while
+    /// it has none.
+    pub fn has_node_ports_at(&self, address: IpAddr) -> bool {
+        let mut own = self.cluster_ips.iter();
+        self.cluster_ips.is_empty() || own.any(|own| own.is_ipv4() == address.is_ipv4())
+    }
 }
 
 /// `spec.type`.
