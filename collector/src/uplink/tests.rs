@@ -170,7 +170,7 @@ fn overflow_drops_allowed_flows_first_and_every_record_is_kept_or_counted() {
 #[test]
 fn a_refused_loss_record_keeps_its_count() {
     let directory = tempfile::tempdir().unwrap();
-    let mut spool = open(directory.path(), 1);
+    let mut spool = open(directory.path(), 1000);
     append(&mut spool, &[denied(1)]);
     append(&mut spool, &[Item::Loss(samples::loss()), denied(2)]);
     assert_eq!(spool.refused_records(), 18);
