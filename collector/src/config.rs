@@ -9,15 +9,15 @@ use weir_flow::Mode;
 use weir_policy::model::Name;
 
 use crate::assemble::Intervals;
-pub use crate::kernel::AttachMethod;
+pub use crate::kernel::{AttachMethod, LogLevel};
 
 /// Settings of one collector.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This node's name, as in `spec.nodeName`.
     pub node: Arc<str>,
-    /// Directory of manifests.
-    pub manifests: PathBuf,
+    /// Where the cluster's state comes from.
+    pub source: SourceConfig,
     /// Which interfaces.
     pub scope: Scope,
     /// What is done with denied traffic.
@@ -48,8 +48,20 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// Entries of the IPv4 flow table; IPv6 has half as many.
     pub flow_table_size: u32,
-    /// Show the kernel programs' own log.
-    pub kernel_log: Option<String>,
+    /// Show the kernel programs' own log, under the target [`LOG_TARGET`](crate::kernel::LOG_TARGET).
+    pub kernel_log: Option<LogLevel>,
+}
+
+/// Where the cluster's state comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// A directory of manifests.
+    Manifests(PathBuf),
+    /// The API server.
+    Api {
+        /// How it is reached; without, by `KUBECONFIG`, `~/.kube/config` or the pod's service account.
+        kubeconfig: Option<PathBuf>,
+    },
 }
 
 /// Which interfaces a collector is for.

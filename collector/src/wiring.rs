@@ -22,18 +22,17 @@ use weir_flow::Timestamp;
 
 use crate::assemble::{Assembler, Timeouts};
 use crate::boot;
-use crate::config::{Config, Scope};
+use crate::config::{Config, Scope, SourceConfig};
 use crate::endpoints::{Endpoints, EndpointsConfig, EndpointsError};
 use crate::export::otlp::{self, OtlpError};
 use crate::kernel::{self, Flavour, Kernel, KernelError, Limits, Options, PinRoot, Side};
 use crate::names::Names;
 use crate::pipeline::{Ledger, Pipeline, Sinks, StatusView};
-use crate::policy_state::{
-    self, Misses, PolicyReader, PolicyState, PolicyStateError, Refusal, Source,
-};
+use crate::policy_state::{self, Misses, PolicyReader, PolicyState, PolicyStateError};
 use crate::recent::Recent;
 use crate::serve::{self, ListenError, Observer, UnixSocket};
 use crate::settling::Settling;
+use crate::source::{self, ConnectError, KubeSource, Manifests, Refusal, Source};
 use crate::state::{StateDir, StateError};
 use crate::telemetry::{self, OtelError, OtelMetrics, OwnMetrics, Telemetry};
 use crate::uplink::{self, Uplink, UplinkError};
@@ -52,6 +51,17 @@ pub enum CollectorError {
     /// The first manifests.
     #[error("{0}")]
     Manifests(#[from] Refusal),
+    /// The way to the API server.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A sidecar needs manifests.
+    #[error(
+        "--sidecar needs --manifests DIR: a pod's own rights do not let it see the peers of its policies"
+    )]
+    SidecarByApi,
+    /// The owner of the policy ended by itself.
+    #[error("the owner of the policy has ended; what is in force stays")]
+    PolicyEnded,
     /// The state directory.
     #[error(transparent)]
     State(#[from] StateError),
@@ -73,8 +83,8 @@ pub enum CollectorError {
     /// OTLP metrics.
     #[error(transparent)]
     Otel(#[from] OtelError),
-    /// The pipeline's thread.
-    #[error("cannot start the pipeline's thread: {0}")]
+    /// The thread of the pipeline, or of the kernel log.
+    #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
     /// A server ended.
     #[error("serving gRPC: {0}")]
@@ -119,10 +129,14 @@ pub async fn build(
     shutdown: CancellationToken,
 ) -> Result<Collector, CollectorError> {
     let started = now();
-    let source = Source::open(&config.manifests)?;
+    let manifests = open_manifests(&config)?;
     let listeners = listen(&config).await?;
     let state = StateDir::open(&config.state_dir)?;
     let kernel = Kernel::open(&PinRoot::new(&config.pin_root), &options(&config))?;
+    if let Some(log) = kernel.log {
+        log.start(shutdown.clone())
+            .map_err(CollectorError::Thread)?;
+    }
     let run = boot::next_run(&state, config.node.clone())?;
     let (telemetry, flow_metrics) = Telemetry::new();
     let own = telemetry.own.clone();
@@ -160,14 +174,14 @@ pub async fn build(
     )
     .await;
     let settling = Settling {
-        node: source.node(&config.scope, &config.node),
+        node: node(&config, manifests.as_ref()),
         policies: reader.clone(),
         endpoints: view.clone(),
     };
     let policy = PolicyState::open(policy_state::Parts {
         node: settling.node.clone(),
         mode: config.mode,
-        source,
+        source: source(&config, manifests, &own).await?,
         endpoints,
         names: names.clone(),
         state: state.clone(),
@@ -226,8 +240,8 @@ impl Collector {
     /// Brings the policies into force, then records and serves until the shutdown. The programs stay attached.
     ///
     /// # Errors
-    /// [`CollectorError`] if the first policies cannot be brought into force, or a server fails.
-    pub async fn run(mut self) -> Result<(), CollectorError> {
+    /// [`CollectorError`] if the first policies cannot be brought into force, or a part fails.
+    pub async fn run(self) -> Result<(), CollectorError> {
         let shutdown = self.shutdown.clone();
         let _stop_the_rest = shutdown.clone().drop_guard();
         let pipeline = self.pipeline.start(shutdown.clone());
@@ -245,14 +259,15 @@ impl Collector {
         if let Some(uplink) = self.uplink {
             tokio::spawn(watch_uplink(uplink, own, shutdown.clone()));
         }
-        self.policy.start().await?;
-        let policy = tokio::spawn(self.policy.run(shutdown.clone()));
-        shutdown.run_until_cancelled(self.settling.settled()).await;
-        self.ready.store(true, Ordering::Relaxed);
-        info!("ready");
-        let ended = first_error(&mut servers).await;
+        let ended = enforce(
+            self.policy,
+            self.settling,
+            &self.ready,
+            &mut servers,
+            &shutdown,
+        )
+        .await;
         shutdown.cancel();
-        let _ended = policy.await;
         join(pipeline).await;
         if let Some(otel) = self.otel {
             // Waits for its own export: not on this runtime's threads.
@@ -262,12 +277,88 @@ impl Collector {
     }
 }
 
+/// Brings the first state into force, which an API server may be long in coming with, and follows it until the shutdown
+/// or the first failure of a part.
+async fn enforce(
+    mut policy: PolicyState,
+    settling: Settling,
+    ready: &AtomicBool,
+    servers: &mut JoinSet<Result<(), CollectorError>>,
+    shutdown: &CancellationToken,
+) -> Result<(), CollectorError> {
+    let started = tokio::select! {
+        started = shutdown.run_until_cancelled(policy.start()) => started,
+        ended = first_error(servers) => return ended,
+    };
+    match started {
+        None => return first_error(servers).await,
+        Some(result) => result?,
+    }
+    let mut policy = tokio::spawn(policy.run(shutdown.clone()));
+    shutdown.run_until_cancelled(settling.settled()).await;
+    ready.store(true, Ordering::Relaxed);
+    info!("ready");
+    tokio::select! {
+        ended = first_error(servers) => {
+            shutdown.cancel();
+            let _ended = policy.await;
+            ended
+        }
+        _ended = &mut policy => {
+            if shutdown.is_cancelled() {
+                return first_error(servers).await;
+            }
+            Err(CollectorError::PolicyEnded)
+        }
+    }
+}
+
 /// Ends enforcement: detaches all programs and removes all pins under `root`.
 ///
 /// # Errors
 /// [`KernelError`], e.g. while a collector runs.
 pub fn detach(root: &Path) -> Result<(), KernelError> {
     kernel::detach_all(&PinRoot::new(root))
+}
+
+fn open_manifests(config: &Config) -> Result<Option<Manifests>, CollectorError> {
+    match (&config.source, &config.scope) {
+        (SourceConfig::Manifests(path), _) => Ok(Some(Manifests::open(path)?)),
+        (SourceConfig::Api { .. }, Scope::Node) => Ok(None),
+        (SourceConfig::Api { .. }, Scope::Sidecar { .. }) => Err(CollectorError::SidecarByApi),
+    }
+}
+
+/// The node whose policies are needed: in sidecar mode the pod's own.
+fn node(config: &Config, manifests: Option<&Manifests>) -> Arc<str> {
+    let (Scope::Sidecar { pod, .. }, Some(manifests)) = (&config.scope, manifests) else {
+        return config.node.clone();
+    };
+    match manifests.cluster().pods.get(pod) {
+        Some(pod) if !pod.node.is_empty() => pod.node.clone(),
+        Some(_) => config.node.clone(),
+        None => {
+            warn!(%pod, "the sidecar's pod is in no manifest: it stays pending until it is");
+            config.node.clone()
+        }
+    }
+}
+
+async fn source(
+    config: &Config,
+    manifests: Option<Manifests>,
+    own: &OwnMetrics,
+) -> Result<Source, CollectorError> {
+    if let Some(manifests) = manifests {
+        return Ok(Source::Manifests(manifests));
+    }
+    let kubeconfig = match &config.source {
+        SourceConfig::Api { kubeconfig } => kubeconfig.as_deref(),
+        SourceConfig::Manifests(_) => None,
+    };
+    let client = source::connect(kubeconfig).await?;
+    let api = KubeSource::start(client, config.node.clone(), own.clone());
+    Ok(Source::Api(api))
 }
 
 async fn listen(config: &Config) -> Result<Listeners, ListenError> {
@@ -287,7 +378,7 @@ fn options(config: &Config) -> Options {
             Scope::Sidecar { .. } => Side::Pod,
         },
         flavour: match config.kernel_log {
-            Some(_) => Flavour::Log,
+            Some(level) => Flavour::Log(level),
             None => Flavour::Plain,
         },
     }

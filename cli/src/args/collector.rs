@@ -10,14 +10,12 @@ use super::values::{ByteSize, Interval};
 /// Run the node agent.
 #[derive(Args, Debug)]
 pub(crate) struct CollectorArgs {
-    /// Directory of manifests (Namespaces, Pods, Nodes, Services, EndpointSlices, NetworkPolicies); changes take effect at once.
-    #[arg(
-        long,
-        env = "WEIR_MANIFESTS",
-        value_name = "DIR",
-        required_unless_present = "detach"
-    )]
+    /// Directory of manifests (Namespaces, Pods, Nodes, Services, EndpointSlices, NetworkPolicies); changes take effect at once. Default: the Kubernetes API.
+    #[arg(long, env = "WEIR_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// How the Kubernetes API is reached. Default: `KUBECONFIG`, `~/.kube/config`, or the pod's service account.
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
     /// This node's name, as in the pods' `spec.nodeName`. Default: the host name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node: Option<String>,
@@ -77,9 +75,9 @@ pub(crate) struct CollectorArgs {
     /// Entries of the IPv4 flow table; the IPv6 table has half as many.
     #[arg(long, default_value_t = 131_072, value_name = "N", value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
     pub flow_table_size: u32,
-    /// Show the kernel programs' own log (debug builds of the programs only).
-    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
-    pub kernel_log: Option<String>,
+    /// Show the kernel programs' own log on stderr, whatever `--log` says (debug builds only).
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub kernel_log: Option<KernelLogArg>,
     /// Detach all programs, remove all pins under `--pin-root`, and exit: nothing is enforced any more.
     #[arg(long)]
     pub detach: bool,
@@ -103,6 +101,17 @@ pub(crate) enum PendingArg {
     Allow,
     /// Its traffic is dropped.
     Deny,
+}
+
+/// How much the kernel programs say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KernelLogArg {
+    /// A table or ring is full.
+    Warn,
+    /// Also refused packets and verdicts that changed.
+    Debug,
+    /// Also new flows and packets that belong to none.
+    Trace,
 }
 
 /// How programs are attached.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use weir_collector::assemble::Intervals;
-use weir_collector::config::{AttachMethod, Config, Posture, Scope, UplinkConfig};
+use weir_collector::config::{
+    AttachMethod, Config, LogLevel, Posture, Scope, SourceConfig, UplinkConfig,
+};
 use weir_collector::wiring;
 use weir_flow::Mode;
 use weir_policy::model::Name;
 
 use super::shutdown_on_signals;
-use crate::args::{AttachArg, CollectorArgs, ModeArg, PendingArg};
+use crate::args::{AttachArg, CollectorArgs, KernelLogArg, ModeArg, PendingArg};
 
 /// Runs the node agent until SIGTERM or SIGINT; the programs go on enforcing. With `--detach`, ends enforcement.
 ///
@@ -30,14 +32,15 @@ pub(crate) async fn run(args: &CollectorArgs) -> anyhow::Result<()> {
 }
 
 fn config(args: &CollectorArgs) -> anyhow::Result<Config> {
-    let Some(manifests) = args.manifests.clone() else {
-        bail!(
-            "give --manifests DIR: the directory with Namespaces, Pods, Nodes, Services and NetworkPolicies"
-        );
+    let source = match &args.manifests {
+        Some(directory) => SourceConfig::Manifests(directory.clone()),
+        None => SourceConfig::Api {
+            kubeconfig: args.kubeconfig.clone(),
+        },
     };
     Ok(Config {
         node: node(args)?,
-        manifests,
+        source,
         scope: scope(args)?,
         mode: match args.mode {
             ModeArg::Enforce => Mode::Enforce,
@@ -71,7 +74,11 @@ fn config(args: &CollectorArgs) -> anyhow::Result<Config> {
         },
         sweep_interval: args.sweep_interval.0.max(SHORTEST_SWEEP),
         flow_table_size: args.flow_table_size,
-        kernel_log: args.kernel_log.clone(),
+        kernel_log: args.kernel_log.map(|level| match level {
+            KernelLogArg::Warn => LogLevel::Warn,
+            KernelLogArg::Debug => LogLevel::Debug,
+            KernelLogArg::Trace => LogLevel::Trace,
+        }),
     })
 }
 

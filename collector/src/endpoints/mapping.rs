@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use weir_policy::model::{Cluster, Name};
+use weir_policy::model::{Cluster, Name, Pod};
 
 use super::network::Network;
 
@@ -27,11 +28,12 @@ impl LocalPod {
     /// The pods of a node. Those on the host's network have the node's interfaces and addresses, and completed ones
     /// none: both are left out. Where two claim an address, the one that is not terminating has it.
     pub fn of_node(cluster: &Cluster, node: &str) -> Vec<Self> {
-        let local = cluster
-            .pods
-            .values()
-            .filter(|pod| &*pod.node == node && pod.is_networked());
-        let mut pods: Vec<_> = local.collect();
+        Self::of(cluster.pods.values().filter(|pod| &*pod.node == node))
+    }
+
+    /// The same, of a node's pods.
+    pub fn of<'p>(pods: impl Iterator<Item = &'p Arc<Pod>>) -> Vec<Self> {
+        let mut pods: Vec<_> = pods.filter(|pod| pod.is_networked()).collect();
         pods.sort_by(|a, b| (a.terminating, &a.name).cmp(&(b.terminating, &b.name)));
         let mut taken = std::collections::HashSet::new();
         let mut result = Vec::new();

@@ -51,6 +51,11 @@ impl IdentityNumbers {
         }
     }
 
+    /// No object has the number's label set any more. It gets the same number again if it comes back.
+    pub fn forget(&mut self, number: u32) {
+        self.owners.remove(&number);
+    }
+
     /// How often two label sets met at one number.
     pub fn collisions(&self) -> u64 {
         self.collisions
@@ -63,7 +68,7 @@ impl IdentityNumbers {
 }
 
 /// FNV-1a, 64 bits: a fixed, seedless hash, because the number must be the same on every node.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

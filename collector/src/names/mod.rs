@@ -14,6 +14,7 @@ use dashmap::DashMap;
 use weir_flow::{Endpoint, EndpointKind, PolicyRef, Rule, ServiceRef, Timestamp};
 
 pub use identity::IdentityNumbers;
+pub(crate) use identity::fnv1a;
 
 /// How long the former owner of an address is remembered.
 pub const TOMBSTONE: Duration = Duration::from_secs(120);
@@ -42,6 +43,7 @@ struct Owner {
 pub struct Names {
     addresses: Map<IpAddr, Owner>,
     services: Map<(IpAddr, u8, u16), Arc<ServiceRef>>,
+    node_ports: Map<(u8, u16), Arc<ServiceRef>>,
     locals: Map<u32, LocalEndpoint>,
     rules: Map<u32, Arc<Rule>>,
     sets: Map<u32, Arc<[PolicyRef]>>,
@@ -57,6 +59,7 @@ impl Default for Names {
         Self {
             addresses: Map::default(),
             services: Map::default(),
+            node_ports: Map::default(),
             locals: Map::default(),
             rules: Map::default(),
             sets: Map::default(),
@@ -96,10 +99,17 @@ impl Names {
         }
     }
 
-    /// The Service that has this front end.
+    /// The Service that has this front end: at an address of its own, or a node port at a node's.
     pub fn service(&self, address: IpAddr, protocol: u8, port: u16) -> Option<Arc<ServiceRef>> {
-        self.services
-            .get(&(address, protocol, port))
+        if let Some(service) = self.services.get(&(address, protocol, port)) {
+            return Some(service.clone());
+        }
+        let owner = self.addresses.get(&address)?.endpoint.kind;
+        if !matches!(owner, EndpointKind::Host | EndpointKind::RemoteNode) {
+            return None;
+        }
+        self.node_ports
+            .get(&(protocol, port))
             .map(|service| service.clone())
     }
 
@@ -180,6 +190,16 @@ impl Names {
     /// The front end is no Service's any more.
     pub fn remove_service(&self, address: IpAddr, protocol: u8, port: u16) {
         self.services.remove(&(address, protocol, port));
+    }
+
+    /// Names a node port.
+    pub fn put_node_port(&self, protocol: u8, port: u16, service: Arc<ServiceRef>) {
+        self.node_ports.insert((protocol, port), service);
+    }
+
+    /// The node port is no Service's any more.
+    pub fn remove_node_port(&self, protocol: u8, port: u16) {
+        self.node_ports.remove(&(protocol, port));
     }
 
     /// Names an endpoint number.

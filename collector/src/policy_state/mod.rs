@@ -1,42 +1,40 @@
-//! The owner of the compiled policy: takes states of the cluster, compiles them, saves what their numbers mean, brings
+//! The owner of the compiled policy: takes changes of the cluster, compiles them, saves what their numbers mean, brings
 //! them into force, and names everything that records can name.
 //!
-//! No map is written before the first whole state is known: until then what an earlier run left stays in force. A state
-//! that cannot be taken is said once, and the last good one stays in force.
+//! No map is written before the first whole state is known: until then what an earlier run left stays in force. What
+//! cannot be taken is said once, and the last good state stays in force.
 
 mod catalogue;
-mod manifests;
+mod claims;
 mod miss;
 mod naming;
+mod twin;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use weir_flow::{Mode, Timestamp};
 use weir_policy::compile::{Change, Compiler};
-use weir_policy::model::Cluster;
+use weir_policy::model::{Kind, Name, Object, ObjectChange, Pod};
 use weir_policy::tables::{Tables, Update};
 
 use crate::apply::{ApplyError, Journal};
-use crate::config::Scope;
 use crate::endpoints::{EndpointEvent, EndpointState, Endpoints, EndpointsError, LocalPod};
 use crate::names::Names;
-use crate::source::DirError;
+use crate::source::{Batch, Source};
 use crate::state::{StateDir, StateError};
 use crate::telemetry::{MapFill, OwnMetrics};
 use catalogue::Named;
-use manifests::Manifests;
 use naming::Naming;
+use twin::Twin;
 
-pub use manifests::Refusal;
 pub use miss::Misses;
 pub use view::{PolicyInForce, PolicyReader};
 
@@ -46,9 +44,9 @@ const TICK: Duration = Duration::from_secs(5);
 /// Why the first state is not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyStateError {
-    /// The manifests.
-    #[error("{0}")]
-    Manifests(#[from] Refusal),
+    /// The source of the cluster's state.
+    #[error("what follows the API server has ended: a defect")]
+    Source,
     /// The endpoints' thread.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
@@ -60,46 +58,13 @@ pub enum PolicyStateError {
     State(#[from] StateError),
 }
 
-/// A good first state of the manifests, and the watch for the next ones.
-pub struct Source {
-    manifests: Manifests,
-    cluster: Cluster,
-}
-
-impl Source {
-    /// Reads the manifests for the first time.
-    ///
-    /// # Errors
-    /// [`Refusal`] names file, line and column of what is wrong.
-    pub fn open(path: &Path) -> Result<Self, Refusal> {
-        let mut manifests = Manifests::watch(path)?;
-        let cluster = manifests.read()?.unwrap_or_default();
-        Ok(Self { manifests, cluster })
-    }
-
-    /// The node whose policies a scope needs: in sidecar mode the pod's own.
-    pub fn node(&self, scope: &Scope, node: &Arc<str>) -> Arc<str> {
-        let Scope::Sidecar { pod, .. } = scope else {
-            return node.clone();
-        };
-        match self.cluster.pods.get(pod) {
-            Some(pod) if !pod.node.is_empty() => pod.node.clone(),
-            Some(_) => node.clone(),
-            None => {
-                warn!(%pod, "the sidecar's pod is in no manifest: it stays pending until it is");
-                node.clone()
-            }
-        }
-    }
-}
-
 /// What the owner of the policy works with.
 pub struct Parts {
     /// The node to compile for.
     pub node: Arc<str>,
     /// What is done with denied traffic.
     pub mode: Mode,
-    /// States of the cluster.
+    /// Changes of the cluster.
     pub source: Source,
     /// The owner of the policy maps.
     pub endpoints: Endpoints,
@@ -113,6 +78,13 @@ pub struct Parts {
     pub reader: PolicyReader,
 }
 
+/// Whether others have been told how something is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Yes,
+    NotYet,
+}
+
 /// The owner of the policy.
 pub struct PolicyState {
     parts: Parts,
@@ -122,7 +94,11 @@ pub struct PolicyState {
     naming: Naming,
     /// What is in force: the compiler's state before a change that could not be applied.
     in_force: Tables,
-    cluster: Arc<Cluster>,
+    cluster: Twin,
+    /// This node's pods.
+    local: BTreeMap<Name, Arc<Pod>>,
+    /// Whether the endpoints know them.
+    local_pods: Told,
     /// The kernel's policy epoch.
     epoch: u32,
     /// The compiled state that is not in force.
@@ -134,7 +110,7 @@ impl PolicyState {
     ///
     /// # Errors
     /// [`PolicyStateError::State`] if the catalogue cannot be read.
-    pub fn open(mut parts: Parts) -> Result<Self, PolicyStateError> {
+    pub fn open(parts: Parts) -> Result<Self, PolicyStateError> {
         let (journal, restored) = Journal::open(&parts.state)?;
         let epoch = parts.endpoints.adopted_epoch;
         let named = Named::all(&parts.names, &restored.catalogue, &restored.revisions);
@@ -144,7 +120,6 @@ impl PolicyState {
         let mut compiler = Compiler::new(parts.node.clone(), restored.catalogue);
         compiler.adopt(in_force.clone());
         let naming = Naming::new(parts.names.clone(), parts.node.clone(), parts.mode);
-        let cluster = Arc::new(std::mem::take(&mut parts.source.cluster));
         Ok(Self {
             parts,
             compiler,
@@ -152,25 +127,30 @@ impl PolicyState {
             named,
             naming,
             in_force,
-            cluster,
+            cluster: Twin::default(),
+            local: BTreeMap::new(),
+            local_pods: Told::NotYet,
             epoch,
             is_behind: false,
         })
     }
 
-    /// Brings the first state into force.
+    /// Waits for the first state and brings it into force.
     ///
     /// # Errors
     /// [`PolicyStateError`]; what an earlier run left stays in force.
     pub async fn start(&mut self) -> Result<(), PolicyStateError> {
+        let first = self.parts.source.next().await;
+        let Batch {
+            changes, refused, ..
+        } = first.ok_or(PolicyStateError::Source)?;
+        self.note_refused(refused);
         let local = self.local_addresses();
-        self.rename(&local);
-        let changes = vec![
-            Change::LocalAddresses((*local).clone()),
-            Change::Replace((*self.cluster).clone()),
-        ];
+        self.naming.own(&local, now());
+        let mut changes = self.take(changes);
+        changes.push(Change::LocalAddresses((*local).clone()));
         self.bring_into_force(changes).await?;
-        let policies = self.cluster.policies.len();
+        let policies = self.cluster.get().policies.len();
         info!(
             revision = self.compiler.tables().revision,
             policies, "the policies are in force"
@@ -178,7 +158,7 @@ impl PolicyState {
         Ok(())
     }
 
-    /// Follows changes until `shutdown`.
+    /// Follows changes until `shutdown`, or until a part that it works with has ended.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut events = self.parts.endpoints.events();
         let mut local = self.parts.endpoints.local_addresses.clone();
@@ -189,7 +169,10 @@ impl PolicyState {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.parts.source.manifests.changed() => self.on_manifests().await,
+                batch = self.parts.source.next() => match batch {
+                    Some(batch) => self.on_batch(batch).await,
+                    None => return error!("{}", PolicyStateError::Source),
+                },
                 event = events.recv() => if !self.on_event(event) { return },
                 changed = local.changed() => match changed {
                     Ok(()) => self.on_addresses().await,
@@ -200,34 +183,59 @@ impl PolicyState {
         }
     }
 
-    async fn on_manifests(&mut self) {
-        match self.parts.source.manifests.read() {
-            Ok(None) => {}
-            Ok(Some(cluster)) => {
-                self.parts
-                    .reader
-                    .change(|state| state.manifest_error = None);
-                self.cluster = Arc::new(cluster);
-                let local = self.local_addresses();
-                self.rename(&local);
-                let change = Change::Replace((*self.cluster).clone());
-                self.try_bring_into_force(vec![change]).await;
-            }
-            Err(refusal) => self.refuse(&refusal),
+    async fn on_batch(&mut self, batch: Batch) {
+        self.note_refused(batch.refused);
+        if batch.changes.is_empty() {
+            return;
+        }
+        let changes = self.take(batch.changes);
+        self.try_bring_into_force(changes).await;
+        if !self.is_behind {
+            let seconds = batch.since.elapsed().as_secs_f64();
+            self.parts.own.change_seconds.observe(seconds);
         }
     }
 
-    /// Says once that manifests are not taken.
-    fn refuse(&self, refusal: &Refusal) {
-        let text: Arc<str> = refusal.to_string().into();
-        if self.parts.reader.get().manifest_error.as_ref() == Some(&text) {
+    /// Takes changes of objects into the cluster and the names.
+    fn take(&mut self, changes: Vec<ObjectChange>) -> Vec<Change> {
+        let now = now();
+        for change in &changes {
+            let (kind, name) = change.subject();
+            let old = self.cluster.get().get(kind, &name);
+            self.naming.change(old.as_ref(), change.object(), now);
+            if kind == Kind::Pod {
+                self.take_local(name, change);
+            }
+        }
+        if self.local_pods == Told::NotYet {
+            self.naming.endpoints(&self.parts.endpoints.view);
+        }
+        self.cluster.apply(&changes);
+        changes.into_iter().map(Change::from).collect()
+    }
+
+    fn take_local(&mut self, name: Name, change: &ObjectChange) {
+        let before = match change {
+            ObjectChange::Upsert(Object::Pod(pod)) if pod.node == self.parts.node => {
+                self.local.insert(name, pod.clone()).as_ref() != Some(pod)
+            }
+            _ => self.local.remove(&name).is_some(),
+        };
+        if before {
+            self.local_pods = Told::NotYet;
+        }
+    }
+
+    /// Has readers see what is refused.
+    fn note_refused(&self, refused: Option<Arc<str>>) {
+        let reader = &self.parts.reader;
+        if reader.get().refused == refused {
             return;
         }
-        error!("manifests refused, the last good state stays in force: {text}");
-        self.parts.own.policy_errors.inc();
-        self.parts
-            .reader
-            .change(|state| state.manifest_error = Some(text.clone()));
+        if refused.is_some() {
+            self.parts.own.policy_errors.inc();
+        }
+        reader.change(|state| state.refused.clone_from(&refused));
     }
 
     /// False if the endpoints' thread has ended.
@@ -242,7 +250,7 @@ impl PolicyState {
 
     async fn on_addresses(&mut self) {
         let local = self.local_addresses();
-        self.rename(&local);
+        self.naming.own(&local, now());
         self.try_bring_into_force(vec![Change::LocalAddresses((*local).clone())])
             .await;
     }
@@ -284,11 +292,6 @@ impl PolicyState {
         self.parts.endpoints.local_addresses.borrow().clone()
     }
 
-    fn rename(&mut self, local: &BTreeSet<IpAddr>) {
-        self.naming.cluster(&self.cluster, local, now());
-        self.naming.endpoints(&self.parts.endpoints.view);
-    }
-
     /// The same as [`Self::bring_into_force`], where what fails is said once and tried again.
     async fn try_bring_into_force(&mut self, changes: Vec<Change>) {
         match self.bring_into_force(changes).await {
@@ -324,8 +327,11 @@ impl PolicyState {
             self.compiler.adopt(self.in_force.clone());
             return result;
         }
-        let pods = LocalPod::of_node(&self.cluster, &self.parts.node);
-        self.parts.endpoints.set_pods(pods).await?;
+        if self.local_pods == Told::NotYet {
+            let pods = LocalPod::of(self.local.values());
+            self.parts.endpoints.set_pods(pods).await?;
+            self.local_pods = Told::Yes;
+        }
         self.publish();
         Ok(())
     }
@@ -381,15 +387,9 @@ impl PolicyState {
             }
             state.revision = *revision;
             state.epoch = self.epoch;
-            state.cluster = self.cluster.clone();
+            state.cluster = self.cluster.snapshot();
             state.sets = endpoints.clone();
         });
-    }
-}
-
-impl From<DirError> for PolicyStateError {
-    fn from(error: DirError) -> Self {
-        Self::Manifests(error.into())
     }
 }
 

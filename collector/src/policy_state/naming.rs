@@ -1,19 +1,35 @@
-//! Names for records: addresses, Service front ends and endpoint numbers, brought up to date by difference.
+//! Names for records: addresses, Service front ends and endpoint numbers. A change of an object costs what it touches.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_flow::{Endpoint, EndpointKind, Mode, ServiceRef, Timestamp, Workload};
-use weir_policy::model::{Cluster, Name, Pod, Service};
+use weir_policy::model::{Labels, Name, Node, Object, Pod, Service};
 
+use super::claims::{Claims, Shift};
 use crate::endpoints::{EndpointInfo, EndpointView};
 use crate::names::{IdentityNumbers, LocalEndpoint, Names};
 
-/// Label by which a ReplicaSet's pods tell what their Deployment is called.
-const TEMPLATE_HASH: &str = "pod-template-hash";
+/// Protocol and port.
+type Port = (u8, u16);
 
-type Frontend = (IpAddr, u8, u16);
+/// Who has an address if several claim it: the later one. Of two pods, the one that stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Service,
+    RemoteNode,
+    Host,
+    TerminatingPod,
+    Pod,
+}
+
+/// A set of labels as records have it.
+struct LabelSet {
+    identity: u32,
+    labels: Arc<[Arc<str>]>,
+    pods: usize,
+}
 
 /// Keeps [`Names`] in step with the cluster and the endpoints.
 pub(super) struct Naming {
@@ -21,9 +37,14 @@ pub(super) struct Naming {
     node: Arc<str>,
     mode: Mode,
     identities: IdentityNumbers,
+    label_sets: HashMap<(Arc<str>, Labels), LabelSet, foldhash::fast::RandomState>,
+    /// The pods of this node.
     pods: HashMap<Name, Arc<Endpoint>>,
-    addresses: HashMap<IpAddr, Arc<Endpoint>>,
-    services: HashMap<Frontend, Arc<ServiceRef>>,
+    addresses: Claims<IpAddr, (Rank, Name), Arc<Endpoint>>,
+    frontends: Claims<(IpAddr, Port), Name, Arc<ServiceRef>>,
+    node_ports: Claims<Port, Name, Arc<ServiceRef>>,
+    /// The addresses of this node's interfaces.
+    own: BTreeSet<IpAddr>,
     locals: HashSet<u32>,
 }
 
@@ -34,48 +55,167 @@ impl Naming {
             node,
             mode,
             identities: IdentityNumbers::default(),
+            label_sets: HashMap::default(),
             pods: HashMap::new(),
-            addresses: HashMap::new(),
-            services: HashMap::new(),
+            addresses: Claims::default(),
+            frontends: Claims::default(),
+            node_ports: Claims::default(),
+            own: BTreeSet::new(),
             locals: HashSet::new(),
         }
     }
 
-    /// Takes a new state of the cluster. `own`: addresses of this node's interfaces.
-    pub(super) fn cluster<'a>(
+    /// An object is `new` now, and was `old`.
+    pub(super) fn change(&mut self, old: Option<&Object>, new: Option<&Object>, now: Timestamp) {
+        match old.or(new) {
+            Some(Object::Pod(_)) => self.pod(old.and_then(pod), new.and_then(pod), now),
+            Some(Object::Node(_)) => self.node(old.and_then(node), new.and_then(node), now),
+            Some(Object::Service(_)) => {
+                self.service(old.and_then(service), new.and_then(service), now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the addresses of this node's interfaces.
+    pub(super) fn own(&mut self, own: &BTreeSet<IpAddr>, now: Timestamp) {
+        let host = Arc::new(name_node(EndpointKind::Host, &self.node));
+        // The empty name is the interfaces': the node's own object claims by its name.
+        let rank = (Rank::Host, Name::new("", ""));
+        let before = std::mem::replace(&mut self.own, own.clone());
+        for address in before.difference(own) {
+            self.claim(*address, Some(&rank), None, now);
+        }
+        for address in own.difference(&before) {
+            self.claim(*address, None, Some((rank.clone(), host.clone())), now);
+        }
+    }
+
+    fn pod(&mut self, old: Option<&Pod>, new: Option<&Pod>, now: Timestamp) {
+        let endpoint = new.map(|pod| Arc::new(self.name_pod(pod)));
+        if let Some(old) = old {
+            self.forget_labels(old);
+        }
+        if let Some(pod) = old.or(new) {
+            match &endpoint {
+                Some(endpoint) if new.is_some_and(|pod| pod.node == self.node) => {
+                    self.pods.insert(pod.name.clone(), endpoint.clone());
+                }
+                _ => drop(self.pods.remove(&pod.name)),
+            }
+        }
+        let claims = |pod: Option<&Pod>| match pod.filter(|pod| pod.is_networked()) {
+            Some(pod) => (Some((rank(pod), pod.name.clone())), pod.ips.clone()),
+            None => (None, Vec::new()),
+        };
+        self.move_claims(claims(old), claims(new), endpoint.as_ref(), now);
+    }
+
+    fn node(&mut self, old: Option<&Node>, new: Option<&Node>, now: Timestamp) {
+        let Some(Node { name, .. }) = old.or(new) else {
+            return;
+        };
+        let (rank, kind) = if *name == self.node {
+            (Rank::Host, EndpointKind::Host)
+        } else {
+            (Rank::RemoteNode, EndpointKind::RemoteNode)
+        };
+        let endpoint = Arc::new(name_node(kind, name));
+        let rank = (rank, Name::new("", name.clone()));
+        let claims = |node: Option<&Node>| {
+            let addresses = node.map(|node| node.addresses.clone());
+            (Some(rank.clone()), addresses.unwrap_or_default())
+        };
+        self.move_claims(claims(old), claims(new), Some(&endpoint), now);
+    }
+
+    fn service(&mut self, old: Option<&Service>, new: Option<&Service>, now: Timestamp) {
+        let Some(Service { name, .. }) = old.or(new) else {
+            return;
+        };
+        let endpoint = Arc::new(name_service(name));
+        let rank = (Rank::Service, name.clone());
+        let claims = |service: Option<&Service>| {
+            let addresses = service.map(|service| service.own_addresses().collect());
+            (Some(rank.clone()), addresses.unwrap_or_default())
+        };
+        self.move_claims(claims(old), claims(new), Some(&endpoint), now);
+        let service = Arc::new(ServiceRef {
+            namespace: name.namespace.clone(),
+            name: name.name.clone(),
+        });
+        self.move_frontends(name, &service, (frontends(old), frontends(new)));
+        self.move_node_ports(name, &service, (node_ports(old), node_ports(new)));
+    }
+
+    fn move_frontends(
         &mut self,
-        cluster: &'a Cluster,
-        own: impl IntoIterator<Item = &'a IpAddr>,
+        name: &Name,
+        service: &Arc<ServiceRef>,
+        (old, new): (BTreeSet<(IpAddr, Port)>, BTreeSet<(IpAddr, Port)>),
+    ) {
+        for frontend in old.union(&new) {
+            let claim = new
+                .contains(frontend)
+                .then(|| (name.clone(), service.clone()));
+            let (address, (protocol, port)) = *frontend;
+            match self.frontends.set(*frontend, Some(name), claim) {
+                Shift::None => {}
+                Shift::To(service) => self.names.put_service(address, protocol, port, service),
+                Shift::Gone => self.names.remove_service(address, protocol, port),
+            }
+        }
+    }
+
+    fn move_node_ports(
+        &mut self,
+        name: &Name,
+        service: &Arc<ServiceRef>,
+        (old, new): (BTreeSet<Port>, BTreeSet<Port>),
+    ) {
+        for node_port in old.union(&new) {
+            let claim = new
+                .contains(node_port)
+                .then(|| (name.clone(), service.clone()));
+            let (protocol, port) = *node_port;
+            match self.node_ports.set(*node_port, Some(name), claim) {
+                Shift::None => {}
+                Shift::To(service) => self.names.put_node_port(protocol, port, service),
+                Shift::Gone => self.names.remove_node_port(protocol, port),
+            }
+        }
+    }
+
+    /// Addresses that were claimed by a rank are claimed by another one now.
+    fn move_claims(
+        &mut self,
+        (old_rank, old): (Option<(Rank, Name)>, Vec<IpAddr>),
+        (new_rank, new): (Option<(Rank, Name)>, Vec<IpAddr>),
+        endpoint: Option<&Arc<Endpoint>>,
         now: Timestamp,
     ) {
-        self.pods = self.name_pods(cluster);
-        let addresses = self.name_addresses(cluster, own);
-        for (address, endpoint) in &addresses {
-            if self.addresses.get(address) != Some(endpoint) {
-                self.names.put_address(*address, endpoint.clone(), now);
-            }
+        for address in old.iter().filter(|address| !new.contains(address)) {
+            self.claim(*address, old_rank.as_ref(), None, now);
         }
-        for address in self.addresses.keys() {
-            if !addresses.contains_key(address) {
-                self.names.remove_address(*address, now);
-            }
+        for address in new {
+            let claim = new_rank.clone().zip(endpoint.cloned());
+            let old_rank = old_rank.as_ref().filter(|_| old.contains(&address));
+            self.claim(address, old_rank, claim, now);
         }
-        self.addresses = addresses;
-        let services = frontends(cluster);
-        for (frontend, service) in &services {
-            if self.services.get(frontend) != Some(service) {
-                let (address, protocol, port) = *frontend;
-                self.names
-                    .put_service(address, protocol, port, service.clone());
-            }
+    }
+
+    fn claim(
+        &mut self,
+        address: IpAddr,
+        old: Option<&(Rank, Name)>,
+        new: Option<((Rank, Name), Arc<Endpoint>)>,
+        now: Timestamp,
+    ) {
+        match self.addresses.set(address, old, new) {
+            Shift::None => {}
+            Shift::To(endpoint) => self.names.put_address(address, endpoint, now),
+            Shift::Gone => self.names.remove_address(address, now),
         }
-        for frontend in self.services.keys() {
-            if !services.contains_key(frontend) {
-                self.names
-                    .remove_service(frontend.0, frontend.1, frontend.2);
-            }
-        }
-        self.services = services;
     }
 
     /// Names all endpoints of the view, and forgets those that are in it no more.
@@ -106,102 +246,83 @@ impl Naming {
         );
     }
 
-    /// One shared value for each pod; the one it had, if nothing about it has changed.
-    fn name_pods(&mut self, cluster: &Cluster) -> HashMap<Name, Arc<Endpoint>> {
-        let mut pods = HashMap::with_capacity(cluster.pods.len());
-        for (name, pod) in &cluster.pods {
-            let fresh = self.name_pod(pod);
-            let endpoint = match self.pods.get(name) {
-                Some(known) if **known == fresh => known.clone(),
-                _ => Arc::new(fresh),
-            };
-            pods.insert(name.clone(), endpoint);
-        }
-        pods
-    }
-
     fn name_pod(&mut self, pod: &Pod) -> Endpoint {
-        // Labels are ordered by key, which is not always the order of `key=value`.
-        let mut labels: Vec<Arc<str>> = pod
-            .labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}").into())
-            .collect();
-        labels.sort();
+        let (identity, labels) = self.labels(pod);
         Endpoint {
             kind: EndpointKind::Pod,
-            identity: self.identities.number(&pod.name.namespace, &labels),
+            identity,
             namespace: pod.name.namespace.clone(),
             name: pod.name.name.clone(),
-            labels: labels.into(),
-            workload: workload(pod),
+            labels,
+            workload: pod.owner.as_ref().map(|owner| Workload {
+                kind: owner.kind.clone(),
+                name: owner.name.clone(),
+            }),
         }
     }
 
-    /// Who has which address. Services first, so that a node or pod that has the same one wins.
-    fn name_addresses<'a>(
-        &self,
-        cluster: &'a Cluster,
-        own: impl IntoIterator<Item = &'a IpAddr>,
-    ) -> HashMap<IpAddr, Arc<Endpoint>> {
-        let mut addresses = HashMap::new();
-        for service in cluster.services.values() {
-            let endpoint = Arc::new(name_service(service));
-            addresses.extend(
-                service
-                    .own_addresses()
-                    .map(|address| (address, endpoint.clone())),
-            );
-        }
-        for node in cluster.nodes.values().filter(|node| node.name != self.node) {
-            let endpoint = Arc::new(name_node(EndpointKind::RemoteNode, &node.name));
-            addresses.extend(
-                node.addresses
-                    .iter()
-                    .map(|address| (*address, endpoint.clone())),
-            );
-        }
-        let host = Arc::new(name_node(EndpointKind::Host, &self.node));
-        let listed = cluster
-            .nodes
-            .get(&self.node)
-            .map(|node| node.addresses.as_slice());
-        let hosts = own.into_iter().chain(listed.unwrap_or_default());
-        addresses.extend(hosts.map(|address| (*address, host.clone())));
-        let mut pods: Vec<&Arc<Pod>> = cluster
-            .pods
-            .values()
-            .filter(|pod| pod.is_networked())
-            .collect();
-        // Of two that claim an address, the one that stays has it.
-        pods.sort_by_key(|pod| !pod.terminating);
-        for pod in pods {
-            if let Some(endpoint) = self.pods.get(&pod.name) {
-                addresses.extend(pod.ips.iter().map(|address| (*address, endpoint.clone())));
+    /// The identity and labels of one more pod.
+    fn labels(&mut self, pod: &Pod) -> (u32, Arc<[Arc<str>]>) {
+        let key = (pod.name.namespace.clone(), pod.labels.clone());
+        let identities = &mut self.identities;
+        let set = self.label_sets.entry(key).or_insert_with(|| {
+            // Labels are ordered by key, which is not always the order of `key=value`.
+            let labels = pod.labels.iter();
+            let mut labels: Vec<Arc<str>> = labels
+                .map(|(key, value)| format!("{key}={value}").into())
+                .collect();
+            labels.sort();
+            LabelSet {
+                identity: identities.number(&pod.name.namespace, &labels),
+                labels: labels.into(),
+                pods: 0,
             }
+        });
+        set.pods += 1;
+        (set.identity, set.labels.clone())
+    }
+
+    /// One pod less has these labels.
+    fn forget_labels(&mut self, pod: &Pod) {
+        let key = (pod.name.namespace.clone(), pod.labels.clone());
+        let Some(set) = self.label_sets.get_mut(&key) else {
+            return;
+        };
+        set.pods -= 1;
+        if set.pods == 0 {
+            self.identities.forget(set.identity);
+            self.label_sets.remove(&key);
         }
-        addresses
     }
 }
 
-/// The controlling workload; a Deployment in place of the ReplicaSet that it manages.
-fn workload(pod: &Pod) -> Option<Workload> {
-    let owner = pod.owner.as_ref()?;
-    let deployment = pod
-        .labels
-        .get(TEMPLATE_HASH)
-        .filter(|_| &*owner.kind == "ReplicaSet")
-        .and_then(|hash| owner.name.strip_suffix(&**hash)?.strip_suffix('-'));
-    Some(match deployment {
-        Some(name) => Workload {
-            kind: "Deployment".into(),
-            name: name.into(),
-        },
-        None => Workload {
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-        },
-    })
+fn pod(object: &Object) -> Option<&Pod> {
+    match object {
+        Object::Pod(pod) => Some(pod),
+        _ => None,
+    }
+}
+
+fn node(object: &Object) -> Option<&Node> {
+    match object {
+        Object::Node(node) => Some(node),
+        _ => None,
+    }
+}
+
+fn service(object: &Object) -> Option<&Service> {
+    match object {
+        Object::Service(service) => Some(service),
+        _ => None,
+    }
+}
+
+fn rank(pod: &Pod) -> Rank {
+    if pod.terminating {
+        Rank::TerminatingPod
+    } else {
+        Rank::Pod
+    }
 }
 
 fn name_node(kind: EndpointKind, name: &Arc<str>) -> Endpoint {
@@ -219,122 +340,37 @@ fn name_node(kind: EndpointKind, name: &Arc<str>) -> Endpoint {
     }
 }
 
-fn name_service(service: &Service) -> Endpoint {
+fn name_service(service: &Name) -> Endpoint {
     Endpoint {
         kind: EndpointKind::Service,
         identity: 0,
-        namespace: service.name.namespace.clone(),
-        name: service.name.name.clone(),
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
         labels: Arc::new([]),
         workload: None,
     }
 }
 
-/// Front ends as pods address them; node ports at every node's addresses.
-fn frontends(cluster: &Cluster) -> HashMap<Frontend, Arc<ServiceRef>> {
-    let mut frontends = HashMap::new();
-    for service in cluster.services.values() {
-        let name = Arc::new(ServiceRef {
-            namespace: service.name.namespace.clone(),
-            name: service.name.name.clone(),
-        });
-        for port in &service.ports {
-            let protocol = port.protocol.number();
-            for address in service.own_addresses() {
-                frontends.insert((address, protocol, port.port), name.clone());
-            }
-            let nodes = (cluster.nodes.values().flat_map(|node| &node.addresses))
-                .filter(|address| service.has_node_ports_at(**address));
-            for (address, node_port) in nodes.filter_map(|address| Some((address, port.node_port?)))
-            {
-                frontends.insert((*address, protocol, node_port), name.clone());
-            }
-        }
+/// Front ends at the Service's own addresses.
+fn frontends(service: Option<&Service>) -> BTreeSet<(IpAddr, Port)> {
+    let mut frontends = BTreeSet::new();
+    let Some(service) = service else {
+        return frontends;
+    };
+    for port in &service.ports {
+        let number = (port.protocol.number(), port.port);
+        frontends.extend(service.own_addresses().map(|address| (address, number)));
     }
     frontends
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLUSTER: &str = r"
-apiVersion: v1
-kind: Pod
-metadata:
-  name: web-5d4f8-x
-  namespace: shop
-  labels: {app: web, app-tier: front, pod-template-hash: 5d4f8}
-  ownerReferences:
-  - {apiVersion: apps/v1, kind: ReplicaSet, name: web-5d4f8, uid: u, controller: true}
-spec: {nodeName: node-1, containers: [{name: main}]}
-status: {podIPs: [{ip: 10.0.0.5}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {clusterIPs: [10.96.0.1], ports: [{port: 80}]}
----
-apiVersion: v1
-kind: Node
-metadata: {name: node-2}
-status: {addresses: [{type: InternalIP, address: 192.168.0.2}]}
-";
-
-    fn named() -> (Naming, Arc<Names>) {
-        let names = Arc::new(Names::default());
-        let loaded = weir_policy::manifest::load([("test", CLUSTER)]);
-        assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
-        let mut naming = Naming::new(names.clone(), "node-1".into(), Mode::Enforce);
-        naming.cluster(
-            &loaded.cluster,
-            &["192.168.0.1".parse().unwrap()],
-            Timestamp(1),
-        );
-        (naming, names)
-    }
-
-    fn at(names: &Names, address: &str) -> Arc<Endpoint> {
-        names.address(address.parse().unwrap(), Timestamp(2))
-    }
-
-    #[test]
-    fn pods_nodes_services_and_this_node_have_names() {
-        let (_, names) = named();
-        let pod = at(&names, "10.0.0.5");
-        assert_eq!((pod.kind, &*pod.name), (EndpointKind::Pod, "web-5d4f8-x"));
-        assert_eq!(at(&names, "10.96.0.1").kind, EndpointKind::Service);
-        assert_eq!(at(&names, "192.168.0.2").kind, EndpointKind::RemoteNode);
-        let host = at(&names, "192.168.0.1");
-        assert_eq!((host.kind, &*host.name), (EndpointKind::Host, "node-1"));
-        assert_eq!(at(&names, "8.8.8.8").kind, EndpointKind::World);
-        let service = names.service("10.96.0.1".parse().unwrap(), 6, 80);
-        assert_eq!(&*service.expect("front end").name, "web");
-    }
-
-    #[test]
-    fn labels_are_sorted_and_a_deployment_stands_for_its_replica_set() {
-        let (_, names) = named();
-        let pod = at(&names, "10.0.0.5");
-        let labels: Vec<&str> = pod.labels.iter().map(|label| &**label).collect();
-        assert_eq!(
-            labels,
-            ["app-tier=front", "app=web", "pod-template-hash=5d4f8"]
-        );
-        let workload = pod.workload.as_ref().expect("workload");
-        assert_eq!((&*workload.kind, &*workload.name), ("Deployment", "web"));
-    }
-
-    #[test]
-    fn what_leaves_the_cluster_loses_its_name_from_then_on() {
-        let (mut naming, names) = named();
-        naming.cluster(&Cluster::default(), [], Timestamp(5));
-        let address = "10.0.0.5".parse().unwrap();
-        assert_eq!(
-            names.address(address, Timestamp(6)).kind,
-            EndpointKind::World
-        );
-        assert_eq!(names.address(address, Timestamp(4)).kind, EndpointKind::Pod);
-        assert!(names.service("10.96.0.1".parse().unwrap(), 6, 80).is_none());
-    }
+/// Ports at every node's addresses.
+fn node_ports(service: Option<&Service>) -> BTreeSet<Port> {
+    let ports = service.into_iter().flat_map(|service| &service.ports);
+    ports
+        .filter_map(|port| Some((port.protocol.number(), port.node_port?)))
+        .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,8 @@ pub struct PolicyInForce {
     pub applied: Timestamp,
     /// Why the last compiled state was not applied.
     pub policy_error: Option<Arc<str>>,
-    /// Why the last manifests were not taken.
-    pub manifest_error: Option<Arc<str>>,
+    /// What of the cluster's state is refused, and why; the last good version of it is in force.
+    pub refused: Option<Arc<str>>,
     /// How full the policy maps are.
     pub maps: crate::endpoints::MapFill,
 }

@@ -90,7 +90,7 @@ impl collector_server::Collector for Collector {
             flow_ring_full: pipeline.flow_ring_full,
             denial_ring_full: pipeline.denial_ring_full,
             policy_epoch: state.epoch,
-            manifest_error: error(&state.manifest_error),
+            manifest_error: error(&state.refused),
         }))
     }
 }

@@ -74,6 +74,8 @@ pub struct ManifestFile {
 pub struct ManifestDir {
     path: PathBuf,
     changes: mpsc::Receiver<()>,
+    /// When a change was first heard of that has not been told.
+    changed_at: Option<Instant>,
     _watcher: RecommendedWatcher,
 }
 
@@ -106,24 +108,31 @@ impl ManifestDir {
         Ok(Self {
             path: path.to_owned(),
             changes,
+            changed_at: None,
             _watcher: watcher,
         })
     }
 
     /// Waits until something in the directory may have changed and has been quiet for a moment. Without any event it
-    /// returns after ten seconds all the same: the caller compares with what it has.
+    /// returns after ten seconds all the same: the caller compares with what it has. What was heard when this is dropped
+    /// is told by the next call.
     pub async fn changed(&mut self) {
-        let first = Instant::now() + POLL;
-        if timeout_at(first, self.changes.recv()).await.is_err() {
-            return;
+        let poll = Instant::now() + POLL;
+        if self.changed_at.is_none() {
+            let heard = timeout_at(poll, self.changes.recv()).await.is_ok();
+            self.changed_at = heard.then(Instant::now);
         }
-        let latest = Instant::now() + LATEST;
+        let Some(since) = self.changed_at else {
+            return;
+        };
+        let latest = since + LATEST;
         while Instant::now() < latest {
             let quiet = (Instant::now() + QUIET).min(latest);
             if timeout_at(quiet, self.changes.recv()).await.is_err() {
-                return;
+                break;
             }
         }
+        self.changed_at = None;
     }
 
     /// Reads all manifests.
@@ -229,6 +238,19 @@ mod tests {
         fs::write(dir.path().join("a.yaml"), "x: 1").expect("write");
         watched.changed().await;
         assert_eq!(watched.read().expect("readable").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_not_forgotten_by_a_wait_that_was_given_up() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let mut watched = ManifestDir::watch(dir.path()).expect("watchable");
+        fs::write(dir.path().join("a.yaml"), "x: 1").expect("write");
+        while watched.changed_at.is_none() {
+            let wait = Duration::from_millis(5);
+            tokio::time::timeout(wait, watched.changed()).await.ok();
+        }
+        let told = tokio::time::timeout(POLL / 2, watched.changed()).await;
+        assert!(told.is_ok(), "only by looking without an event");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use weir_policy::model::Kind;
 
 /// Which ring.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,6 +26,11 @@ struct MapLabel {
 struct NonFlowLabel {
     direction: &'static str,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,12 +64,18 @@ pub struct OwnMetrics {
     pub policy_revision: Gauge<i64, AtomicI64>,
     /// Time from a compiled update to its epoch in the kernel, seconds.
     pub apply_seconds: Histogram,
+    /// Time from the first change of a batch, as it came from the API server or the manifests, until all of the batch is
+    /// in the kernel, seconds.
+    pub change_seconds: Histogram,
     /// Policy states that were refused.
     pub policy_errors: Counter,
     /// Bytes kept for the aggregator.
     pub uplink_unacked_bytes: Gauge<i64, AtomicI64>,
     maps_used: Family<MapLabel, Gauge<i64, AtomicI64>>,
     maps_capacity: Family<MapLabel, Gauge<i64, AtomicI64>>,
+    refused: Family<KindLabel, Counter>,
+    watch_failures: Family<KindLabel, Counter>,
+    pods_held: Gauge<i64, AtomicI64>,
     endpoints: Family<StateLabel, Gauge<i64, AtomicI64>>,
     non_flow: Family<NonFlowLabel, Gauge<u64, AtomicU64>>,
 }
@@ -79,7 +91,11 @@ impl OwnMetrics {
             records: Counter::default(),
             policy_revision: Gauge::default(),
             apply_seconds: Histogram::new(SWEEP_BUCKETS),
+            change_seconds: Histogram::new(SWEEP_BUCKETS),
             policy_errors: Counter::default(),
+            refused: Family::default(),
+            watch_failures: Family::default(),
+            pods_held: Gauge::default(),
             uplink_unacked_bytes: Gauge::default(),
             maps_used: Family::default(),
             maps_capacity: Family::default(),
@@ -114,6 +130,13 @@ impl OwnMetrics {
             Unit::Seconds,
             own.apply_seconds.clone(),
         );
+        registry.register_with_unit(
+            "policy_change",
+            "Time from a change of the cluster until it is in the kernel",
+            Unit::Seconds,
+            own.change_seconds.clone(),
+        );
+        own.register_source(registry);
         registry.register(
             "policy_errors",
             "Cluster states that were refused; the last good one stays in force",
@@ -146,6 +169,41 @@ impl OwnMetrics {
             own.non_flow.clone(),
         );
         own
+    }
+
+    fn register_source(&self, registry: &mut Registry) {
+        registry.register(
+            "objects_refused",
+            "Versions of objects that were refused; the last good one stays in force",
+            self.refused.clone(),
+        );
+        registry.register(
+            "watch_failures",
+            "Lists and watches of the API server that failed",
+            self.watch_failures.clone(),
+        );
+        registry.register(
+            "pods_held",
+            "Pods of this node that stay pending until their policies are known",
+            self.pods_held.clone(),
+        );
+    }
+
+    /// A version of an object was refused.
+    pub fn refused(&self, kind: Kind) {
+        let kind = kind.to_string();
+        self.refused.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// A list or a watch failed.
+    pub fn watch_failed(&self, kind: Kind) {
+        let kind = kind.to_string();
+        self.watch_failures.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// Sets how many pods are kept back.
+    pub fn set_pods_held(&self, pods: usize) {
+        self.pods_held.set(i64::try_from(pods).unwrap_or(i64::MAX));
     }
 
     /// Sets the fill of a kernel map.
