@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
+use weir_collector::kernel::LOG_TARGET;
 
 use args::{Cli, Command, LogFormat};
 use commands::block_on;
@@ -41,8 +42,14 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
 }
 
 fn log_to_stderr(cli: &Cli) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&cli.log)
+    let mut filter = EnvFilter::try_new(&cli.log)
         .map_err(|error| anyhow::anyhow!("--log: {}: {error}", cli.log))?;
+    if let Command::Collector(args) = &cli.command
+        && args.kernel_log.is_some()
+    {
+        // Everything: the programs themselves leave out what is not wanted.
+        filter = filter.add_directive(format!("{LOG_TARGET}=trace").parse()?);
+    }
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))

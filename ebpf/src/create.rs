@@ -3,6 +3,7 @@
 use crate::atomic;
 use crate::attempt::Attempt;
 use crate::context::Context;
+use crate::diagnostics::diagnose;
 use crate::event::{self, Facts};
 use crate::family::Family;
 use crate::hit;
@@ -28,6 +29,7 @@ pub(crate) fn open<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &mut Judg
     };
     // SAFETY: an entry of an array; a racing CPU may overshoot the quota by one.
     if unsafe { (*usage).nascent } as i64 >= i64::from(cx.endpoint.nascent_quota) {
+        diagnose!(warn, "quota of new flows used up", cx, a, judgement);
         return judgement.refuse_if_isolated(cx, Reason::TableFull);
     }
     let audit = if judgement.allowed { 0 } else { AUDIT };
@@ -43,6 +45,7 @@ pub(crate) fn open<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &mut Judg
             // SAFETY: an entry of an array.
             unsafe { atomic::add(addr_of_mut!((*usage).nascent), 1) };
             announce(cx, a, judgement, state, flow);
+            diagnose!(trace, "flow opened", cx, a, judgement);
             Step::Pass
         }
         Err(EEXIST) => match F::flows().get_ptr_mut(&a.key) {
@@ -50,7 +53,10 @@ pub(crate) fn open<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &mut Judg
             Some(winner) => unsafe { hit::join(cx, a, judgement, winner) },
             None => judgement.pass(Reason::EntryRetiring),
         },
-        Err(_) => judgement.refuse_if_isolated(cx, Reason::TableFull),
+        Err(_) => {
+            diagnose!(warn, "flow table full", cx, a, judgement);
+            judgement.refuse_if_isolated(cx, Reason::TableFull)
+        }
     }
 }
 
@@ -107,6 +113,7 @@ fn announce<F: Family>(
 ) {
     let verdict = event::verdict_of(state);
     let Some(entry) = event::reserve(verdict) else {
+        diagnose!(warn, "ring full, known at the next sweep", cx, a, judgement);
         return;
     };
     let facts = Facts {

@@ -3,6 +3,7 @@
 use crate::atomic;
 use crate::attempt::Attempt;
 use crate::context::Context;
+use crate::diagnostics::diagnose;
 use crate::event::{self, Facts};
 use crate::family::{DenialKind, Family};
 use crate::judge::Judgement;
@@ -62,6 +63,7 @@ pub(crate) fn repeated<F: Family>(cx: &Context, a: &Attempt<F>) -> bool {
 #[inline(never)]
 pub(crate) fn refuse<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &Judgement) -> Step {
     if !cx.enforces() {
+        diagnose!(debug, "not enforced", cx, a, judgement);
         return Step::Ledger;
     }
     let key = a.denial_key(cx, judgement.reason);
@@ -70,12 +72,15 @@ pub(crate) fn refuse<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &Judgem
         match insert(cx, a, judgement, &key) {
             Inserted::New => return Step::Drop,
             Inserted::Raced => entry = F::denials().get_ptr_mut(&key),
-            Inserted::Full => {}
+            Inserted::Full => diagnose!(warn, "denial table full", cx, a, judgement),
         }
     }
     match entry {
         // SAFETY: an entry of the denial table.
-        Some(denial) if unsafe { count_in(cx, a, judgement, denial) } => Step::Drop,
+        Some(denial) if unsafe { count_in(cx, a, judgement, denial) } => {
+            diagnose!(trace, "denied again", cx, a, judgement);
+            Step::Drop
+        }
         _ => overflow(cx, a, judgement),
     }
 }
@@ -165,6 +170,7 @@ fn insert<F: Family>(
     match F::denials().insert(key, denial, u64::from(BPF_NOEXIST)) {
         Ok(()) => {
             ring(cx, a, judgement, serial, now, Tally { packets: 1, bytes });
+            diagnose!(debug, "denied", cx, a, judgement);
             Inserted::New
         }
         Err(EEXIST) => Inserted::Raced,
@@ -183,6 +189,7 @@ fn ring<F: Family>(
     totals: Tally,
 ) {
     let Some(entry) = event::reserve_denial() else {
+        diagnose!(warn, "ring full, known at the next sweep", cx, a, judgement);
         return;
     };
     let facts = Facts {

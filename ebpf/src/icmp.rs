@@ -3,6 +3,7 @@
 use crate::addresses;
 use crate::attempt::Attempt;
 use crate::context::Context;
+use crate::diagnostics::diagnose;
 use crate::family::{Family, FlowKey};
 use crate::hit::state_of;
 use crate::judge::Judgement;
@@ -97,6 +98,12 @@ fn is_related<F: Family>(
     let read = parse_quoted::<F>(cx.skb, at, quoted)
         || (cx.skb.pull() && parse_quoted::<F>(cx.skb, at, quoted));
     if !read || outer.destination != quoted.source {
+        diagnose!(
+            debug,
+            "error quotes no packet of its receiver",
+            cx,
+            &space.attempt
+        );
         return false;
     }
     let a = &mut space.quoted_attempt;
@@ -104,7 +111,10 @@ fn is_related<F: Family>(
     match F::flows().get_ptr_mut(&a.key) {
         // SAFETY: an entry of the flow table.
         Some(flow) => unsafe { is_allowed(cx, a, flow, judgement) },
-        None => false,
+        None => {
+            diagnose!(debug, "error quotes a packet of no flow", cx, a);
+            false
+        }
     }
 }
 

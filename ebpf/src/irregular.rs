@@ -1,6 +1,7 @@
 //! IP packets off the fast path: options, extension headers, fragments, ICMP, non-linear and malformed ones.
 
 use crate::context::Context;
+use crate::diagnostics::diagnose;
 use crate::family::Family;
 use crate::fragment;
 use crate::icmp;
@@ -38,6 +39,7 @@ pub(crate) fn prepare<F: Family>(
         Fragmentation::Later => {
             if !fragment::recall::<F>(cx, parsed) && cx.isolated() {
                 a.set(cx, parsed);
+                diagnose!(debug, "fragment without its first", cx, a);
                 return judgement.refuse(cx, Reason::FragNoFirst);
             }
         }

@@ -25,6 +25,7 @@ mod attempt;
 mod context;
 mod create;
 mod deny;
+mod diagnostics;
 mod endpoint;
 mod event;
 mod family;

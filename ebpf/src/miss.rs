@@ -4,6 +4,7 @@ use crate::addresses;
 use crate::attempt::Attempt;
 use crate::context::Context;
 use crate::deny;
+use crate::diagnostics::diagnose;
 use crate::family::{Family, FlowKey};
 use crate::judge::{self, Ask, Judgement, Origin};
 use crate::step::Step;
@@ -17,6 +18,7 @@ use weir_datapath::state::{self, Role};
 pub(crate) fn miss<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &mut Judgement) -> Step {
     let role = a.role();
     if role == Role::Opener && cx.enforces() && deny::repeated(cx, a) {
+        diagnose!(trace, "denied by default again", cx, a);
         return Step::Drop;
     }
     if let Some(reason) = addresses::objection::<F>(cx, a.key.local(), a.key.protocol(), a.port) {

@@ -3,6 +3,7 @@
 use crate::atomic;
 use crate::attempt::Attempt;
 use crate::context::Context;
+use crate::diagnostics::diagnose;
 use crate::event::{self, Facts};
 use crate::family::{Family, FlowKey};
 use crate::hit::state_of;
@@ -88,6 +89,7 @@ pub(crate) unsafe fn rejudge<F: Family>(
             (*flow).rule = judgement.rule;
             (*flow).reason = judgement.reason as u32;
             announce(cx, a, judgement, new, flow);
+            diagnose!(debug, "judged differently", cx, a, judgement);
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::atomic;
 use crate::attempt::Attempt;
 use crate::context::Context;
+use crate::diagnostics::diagnose;
 use crate::event::{self, Facts, NO_WAKEUP};
 use crate::family::Family;
 use crate::judge::Judgement;
@@ -29,6 +30,13 @@ pub(crate) unsafe fn begin_anew<F: Family>(
 ) {
     let (seen, fresh) = (words as u32, (words >> 32) as u32);
     let Some(entry) = event::reserve_flow() else {
+        diagnose!(
+            warn,
+            "ring full, the old incarnation goes on",
+            cx,
+            a,
+            judgement
+        );
         return;
     };
     // SAFETY: the caller's promise; the helper has no precondition.
@@ -61,6 +69,7 @@ pub(crate) unsafe fn begin_anew<F: Family>(
         restamp(flow, &facts);
         (*flow).tcp_flags = state::flag_word(cx.direction, a.flags());
         event::submit(entry, cx, a, &facts, (egress, ingress, segments));
+        diagnose!(trace, "flow begun anew", cx, a, judgement);
     }
 }
 

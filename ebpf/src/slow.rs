@@ -4,6 +4,7 @@ use crate::attempt::Attempt;
 use crate::context::Context;
 use crate::create;
 use crate::deny;
+use crate::diagnostics::diagnose;
 use crate::family::Family;
 use crate::hit;
 use crate::icmp;
@@ -85,7 +86,10 @@ pub(crate) fn finish<F: Family>(
         step = deny::refuse(cx, a, judgement);
     }
     match step {
-        Step::Ledger => ledger::enter(cx, judgement),
+        Step::Ledger => {
+            diagnose!(trace, "in the ledger", cx, a, judgement);
+            ledger::enter(cx, judgement)
+        }
         step => step as i32,
     }
 }

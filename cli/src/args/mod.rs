@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use collector::{AttachArg, CollectorArgs, ModeArg, PendingArg};
+pub(crate) use collector::{AttachArg, CollectorArgs, KernelLogArg, ModeArg, PendingArg};
 pub(crate) use observe::{
     ColourArg, DirectionArg, ObserveArgs, OutputArg, ProtocolArg, VerdictArg,
 };

@@ -64,6 +64,9 @@ pub enum KernelError {
         /// Its name.
         name: String,
     },
+    /// The ring with the programs' diagnostics.
+    #[error("opening the kernel programs' log: {0}")]
+    Log(#[source] aya_log::Error),
     /// A pinned map is not what this version expects.
     #[error("pinned map {}: {field} is {found}, this version wants {expected}: \
              run `weir collector --detach` (stops enforcement), or use another --pin-root", .path.display())]

@@ -13,7 +13,7 @@ use weir_datapath::abi::{maps, programs};
 
 use super::error::map_error;
 use super::pins::{PinRoot, path_error};
-use super::{KernelError, Limits};
+use super::{Flavour, KernelError, Limits};
 
 /// Every map that user space opens, and thus pins.
 pub(super) const MAPS: [&str; 24] = [
@@ -65,11 +65,19 @@ pub(super) fn load(
     object: &[u8],
     pins: Option<&PinRoot>,
     limits: &Limits,
+    flavour: Flavour,
 ) -> Result<(Ebpf, MapOrigin), KernelError> {
     let expected = expected(object)?;
     let mut sizes = limits.sizes();
     let mut origin = MapOrigin::Fresh;
+    let log_level = match flavour {
+        Flavour::Plain => None,
+        Flavour::Log(level) => Some(level.number()),
+    };
     let mut loader = EbpfLoader::new();
+    if let Some(level) = &log_level {
+        loader.override_global(aya_log::LEVEL, level, true);
+    }
     if let Some(root) = pins {
         for name in MAPS {
             let definition = expected.get(name).ok_or_else(|| missing("map", name))?;

@@ -6,6 +6,7 @@ mod counters;
 mod error;
 mod links;
 mod load;
+mod log;
 mod mapped;
 mod object;
 mod overflow;
@@ -28,6 +29,7 @@ pub use counters::{CounterSums, Counters};
 pub use error::KernelError;
 pub use links::{AttachMethod, Attached, Attacher, Presence, Side, detach_all};
 pub use load::MapOrigin;
+pub use log::{KernelLog, LOG_TARGET, LogLevel};
 pub use object::ObjectError;
 pub use overflow::{Family, Overflow, REFUSALS};
 pub use pins::PinRoot;
@@ -139,7 +141,7 @@ pub enum Flavour {
     /// Without diagnostics.
     Plain,
     /// With aya-log statements (debug builds only).
-    Log,
+    Log(LogLevel),
 }
 
 /// The kernel side, in parts that can go to different owners.
@@ -158,6 +160,8 @@ pub struct Kernel {
     pub clock: KernelClock,
     /// Runs made-up packets through the programs.
     pub runner: PacketRunner,
+    /// What the programs say themselves, with [`Flavour::Log`].
+    pub log: Option<KernelLog>,
     /// Whether the maps are an earlier run's.
     pub origin: MapOrigin,
 }
@@ -175,8 +179,8 @@ impl Kernel {
         preflight::bpffs(root.path())?;
         let lock = root.lock()?;
         root.create()?;
-        let (ebpf, origin) = load::load(object, Some(root), &options.limits)?;
-        Self::assemble(ebpf, origin, |ebpf| {
+        let (ebpf, origin) = load::load(object, Some(root), &options.limits, options.flavour)?;
+        Self::assemble(ebpf, origin, options.flavour, |ebpf| {
             Attacher::new(
                 ebpf,
                 Some(root.clone()),
@@ -196,8 +200,8 @@ impl Kernel {
     pub fn private(options: &Options) -> Result<Self, KernelError> {
         let object = object(options.flavour)?;
         preflight::check()?;
-        let (ebpf, origin) = load::load(object, None, &options.limits)?;
-        Self::assemble(ebpf, origin, |ebpf| {
+        let (ebpf, origin) = load::load(object, None, &options.limits, options.flavour)?;
+        Self::assemble(ebpf, origin, options.flavour, |ebpf| {
             Attacher::new(ebpf, None, None, options.method, options.side)
         })
     }
@@ -205,10 +209,15 @@ impl Kernel {
     fn assemble(
         mut ebpf: Ebpf,
         origin: MapOrigin,
+        flavour: Flavour,
         attacher: impl FnOnce(Ebpf) -> Attacher,
     ) -> Result<Self, KernelError> {
         let tables = FlowTables::open(&mut ebpf)?;
         let policy = PolicyMaps::open(&mut ebpf, &tables)?;
+        let log = match flavour {
+            Flavour::Plain => None,
+            Flavour::Log(_) => Some(KernelLog::open(&mut ebpf)?),
+        };
         Ok(Self {
             policy,
             tables,
@@ -216,6 +225,7 @@ impl Kernel {
             counters: Counters::open(&mut ebpf)?,
             clock: KernelClock::open(&mut ebpf)?,
             runner: PacketRunner::open(&mut ebpf)?,
+            log,
             origin,
             attacher: attacher(ebpf),
         })
@@ -225,6 +235,6 @@ impl Kernel {
 fn object(flavour: Flavour) -> Result<&'static [u8], KernelError> {
     Ok(match flavour {
         Flavour::Plain => object::object()?,
-        Flavour::Log => object::object_with_log()?,
+        Flavour::Log(_) => object::object_with_log()?,
     })
 }
