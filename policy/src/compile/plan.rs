@@ -85,11 +85,13 @@ impl Group {
         }
     }
 
-    /// Whether its places cease to be a node's, or become another's. That is done when all endpoints have switched.
+    /// Whether its places cease to be a node's, or this node's. That is done when all endpoints have switched.
     pub(super) fn leaves_node(&self) -> bool {
+        let new = self.new_node();
         matches!(self.places[0], Place::Peer(_))
             && self.old.node != NodeAddress::No
-            && self.old.node != self.new_node()
+            && self.old.node != new
+            && new != NodeAddress::Own
     }
 }
 
