@@ -241,3 +241,6 @@ fn log(refused: &Refused) {
         Remains::Nothing => error!(%kind, %name, "refused, it has no effect: {why}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

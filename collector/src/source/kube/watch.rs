@@ -379,3 +379,6 @@ impl Lines {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests;
