@@ -113,7 +113,6 @@ fn announce<F: Family>(
 ) {
     let verdict = event::verdict_of(state);
     let Some(entry) = event::reserve(verdict) else {
-        diagnose!(warn, "ring full, known at the next sweep", cx, a, judgement);
         return;
     };
     let facts = Facts {

@@ -189,7 +189,6 @@ fn ring<F: Family>(
     totals: Tally,
 ) {
     let Some(entry) = event::reserve_denial() else {
-        diagnose!(warn, "ring full, known at the next sweep", cx, a, judgement);
         return;
     };
     let facts = Facts {

@@ -3,6 +3,9 @@
 //!
 //! Levels: `warn` something is full, `debug` a refusal or a changed verdict, `trace` everything that is no fast path.
 //! Rules, sets and identities are the kernel's numbers; the collector's records have their names.
+//!
+//! A statement costs the verifier some thousand instructions each time that it is reached: with all of them the programs
+//! take half of the million that it allows. What a counter tells already, such as a full ring, needs no statement.
 
 /// Says what happened to a packet, with its verdict if there is one:
 /// `diagnose!(debug, "denied", cx, attempt, judgement)` or `diagnose!(debug, "ahead of its first", cx, attempt)`.
