@@ -24,6 +24,23 @@ pub(crate) fn json<T: Serialize>(value: &T) -> io::Result<()> {
     ignore_closed(out.write_all(b"\n"))
 }
 
+/// Says on stderr what went wrong, in one line with its causes.
+pub(crate) fn error(error: &anyhow::Error) {
+    eprintln!("error: {}", in_one_line(error));
+}
+
+/// Most of our errors tell their cause themselves: what was said is not said again.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
 fn ignore_closed(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

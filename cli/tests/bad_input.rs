@@ -71,3 +71,58 @@ fn a_policy_with_errors_fails_the_check_at_its_line() {
     let sarif: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(sarif["version"], "2.1.0");
 }
+
+/// A collector's arguments that touch nothing outside of `dir`.
+fn collector(dir: &std::path::Path, more: &[&str]) -> (i32, String) {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let paths = [
+        format!("--manifests={}", at("manifests")),
+        format!("--state-dir={}", at("state")),
+        format!("--unix-socket={}", at("weir.sock")),
+        format!("--pin-root={}", at("pins")),
+    ];
+    let mut args = vec!["collector", "--node=node-1", "--metrics-listen=127.0.0.1:0"];
+    args.extend(paths.iter().map(String::as_str));
+    args.extend(more);
+    error_of(&args)
+}
+
+fn directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    std::fs::create_dir(dir.path().join("manifests")).expect("made");
+    dir
+}
+
+#[test]
+fn a_collector_with_a_broken_manifest_names_its_place_once() {
+    let dir = directory();
+    std::fs::write(dir.path().join("manifests/p.yaml"), "kind: [").expect("written");
+    let (code, text) = collector(dir.path(), &["--listen=127.0.0.1:0"]);
+    assert_eq!((code, text.lines().count()), (1, 1), "{text}");
+    assert_eq!(text.matches("p.yaml:").count(), 1, "{text}");
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_flag_that_chooses_another() {
+    let dir = directory();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("address").to_string();
+    let (code, text) = collector(dir.path(), &[&format!("--listen={address}")]);
+    assert_eq!((code, text.lines().count()), (1, 1), "{text}");
+    assert!(
+        text.contains(&address) && text.contains("--listen"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_pin_root_that_is_not_on_a_bpffs_is_named_and_so_are_missing_rights() {
+    let dir = directory();
+    let (code, text) = collector(dir.path(), &["--listen=127.0.0.1:0"]);
+    assert_eq!((code, text.lines().count()), (1, 1), "{text}");
+    if common::is_root() {
+        assert!(text.contains("/pins is not on a bpf file system"), "{text}");
+    } else {
+        assert!(text.contains("CAP_BPF"), "{text}");
+    }
+}

@@ -17,7 +17,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let sources = match files::read(&args.files) {
         Ok(sources) => sources,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::error(&error);
             return Ok(ExitCode::from(2));
         }
     };

@@ -31,7 +31,7 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(u8::from(!report.failed.is_empty())))
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::error(&error);
             Ok(ExitCode::from(UNUSABLE))
         }
     }
