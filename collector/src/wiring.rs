@@ -181,7 +181,7 @@ pub async fn build(
     let policy = PolicyState::open(policy_state::Parts {
         node: settling.node.clone(),
         mode: config.mode,
-        source: source(&config, manifests, &own).await?,
+        source: source(&config, manifests, &own, &state).await?,
         endpoints,
         names: names.clone(),
         state: state.clone(),
@@ -348,6 +348,7 @@ async fn source(
     config: &Config,
     manifests: Option<Manifests>,
     own: &OwnMetrics,
+    state: &StateDir,
 ) -> Result<Source, CollectorError> {
     if let Some(manifests) = manifests {
         return Ok(Source::Manifests(manifests));
@@ -357,7 +358,7 @@ async fn source(
         SourceConfig::Manifests(_) => None,
     };
     let client = source::connect(kubeconfig).await?;
-    let api = KubeSource::start(client, config.node.clone(), own.clone());
+    let api = KubeSource::start(client, config.node.clone(), own.clone(), state.clone())?;
     Ok(Source::Api(api))
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use weir_policy::model::ObjectChange;
 
 pub use self::dir::{DirError, ManifestDir, ManifestFile};
-pub use self::kube::{ConnectError, KubeSource, connect};
+pub use self::kube::{ConnectError, KubeSource, Right, connect, rights};
 pub use self::manifests::{Findings, Manifests, Refusal};
 
 /// Changes that take effect together.

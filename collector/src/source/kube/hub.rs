@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Value;
 use tracing::{error, info};
 use weir_policy::model::{Kind, Name, Object, ObjectChange, Pod};
 
@@ -37,14 +38,16 @@ pub(super) struct Hub {
     local: BTreeMap<Name, Arc<str>>,
     pending: Pending,
     refused: Option<Arc<str>>,
+    /// What is kept for a later run, as it was asked for last.
+    kept: String,
     is_open: bool,
 }
 
 impl Hub {
-    /// Knows nothing yet.
-    pub(super) fn new(node: Arc<str>) -> Self {
+    /// Knows nothing yet but what an earlier run kept of refused policies.
+    pub(super) fn new(node: Arc<str>, kept: &[Value]) -> Self {
         let kinds = RESOURCES.iter().map(|resource| resource.kind);
-        Self {
+        let mut hub = Self {
             node,
             indexes: kinds.map(|kind| (kind, Index::new(kind))).collect(),
             interner: Interner::default(),
@@ -52,8 +55,13 @@ impl Hub {
             local: BTreeMap::new(),
             pending: Pending::default(),
             refused: None,
+            kept: String::new(),
             is_open: false,
+        };
+        if let Some(policies) = hub.indexes.get_mut(&Kind::NetworkPolicy) {
+            policies.restore(kept);
         }
+        hub
     }
 
     /// Takes a piece of news. What is to be reported as refused comes back.
@@ -82,13 +90,29 @@ impl Hub {
                 self.change(change, now);
                 None
             }
-            Outcome::Refused(refused) => Some(refused),
+            Outcome::Refused(refused, change) => {
+                change
+                    .into_iter()
+                    .for_each(|change| self.change(change, now));
+                Some(refused)
+            }
         };
         self.note_refusals(now);
         if matches!(kind, Kind::Namespace | Kind::NetworkPolicy) {
             self.release(now);
         }
         refused.inspect(|refused| log(refused))
+    }
+
+    /// What is to be kept for a later run, as JSON, if it is something else than last time. Nothing before the first
+    /// lists are complete: they may still be about to need it.
+    pub(super) fn kept(&mut self) -> Option<&str> {
+        let kept = as_json(self.index(Kind::NetworkPolicy));
+        if !self.is_open || kept == self.kept {
+            return None;
+        }
+        self.kept = kept;
+        Some(&self.kept)
     }
 
     /// What to ask the API server about pods that are kept back: a namespace, and the question's number.
@@ -228,6 +252,12 @@ impl Hub {
         }
         Some(text.into())
     }
+}
+
+/// The last good versions of refused policies.
+fn as_json(policies: &Index) -> String {
+    let texts: Vec<&str> = policies.kept().collect();
+    format!("[{}]", texts.join(",\n"))
 }
 
 fn log(refused: &Refused) {

@@ -50,6 +50,27 @@ pub(super) enum Remains {
     Nothing,
 }
 
+/// A good version of a policy, to be read again after a restart.
+#[derive(Debug)]
+struct Good {
+    uid: Box<str>,
+    text: Box<str>,
+}
+
+impl Good {
+    fn of(value: &Value) -> Self {
+        Self {
+            uid: uid(value).into(),
+            text: value.to_string().into(),
+        }
+    }
+
+    fn object(&self, kind: Kind) -> Option<Object> {
+        let value = serde_json::from_str(&self.text).ok()?;
+        manifest::from_json(kind, &value).ok()
+    }
+}
+
 /// What came of a piece of news.
 #[derive(Debug, PartialEq)]
 pub(super) enum Outcome {
@@ -57,8 +78,9 @@ pub(super) enum Outcome {
     Nothing,
     /// The object is another now, or gone.
     Changed(ObjectChange),
-    /// It cannot be taken.
-    Refused(Refused),
+    /// It cannot be taken. What stays of it may have to be handed on: a version that an earlier run has kept, or that
+    /// what stood under its name is gone.
+    Refused(Refused, Option<ObjectChange>),
 }
 
 /// All objects of a kind.
@@ -69,6 +91,8 @@ pub(super) struct Index {
     deleted: HashMap<Name, Version, foldhash::fast::RandomState>,
     /// What is refused, and why.
     refused: BTreeMap<Name, Arc<str>>,
+    /// NetworkPolicies as they were when they were good last.
+    good: HashMap<Name, Good, foldhash::fast::RandomState>,
     list: u32,
     is_complete: bool,
 }
@@ -80,6 +104,7 @@ impl Index {
             known: HashMap::default(),
             deleted: HashMap::default(),
             refused: BTreeMap::new(),
+            good: HashMap::default(),
             list: 0,
             is_complete: false,
         }
@@ -93,6 +118,19 @@ impl Index {
     /// The objects that are refused, and why.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&Name, &Arc<str>)> {
         self.refused.iter()
+    }
+
+    /// Takes what an earlier run kept of refused policies.
+    pub(super) fn restore(&mut self, kept: &[Value]) {
+        for value in kept {
+            self.good.insert(name(value), Good::of(value));
+        }
+    }
+
+    /// Last good versions of policies that are refused now, as JSON, to be kept for a later run.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &str> {
+        let refused = self.refused.keys();
+        refused.filter_map(|name| Some(&*self.good.get(name)?.text))
     }
 
     /// The version of an object that was seen last.
@@ -124,12 +162,14 @@ impl Index {
         let (kind, list) = (self.kind, self.list);
         let gone = self.known.extract_if(|_, known| known.list != list);
         let refused = &mut self.refused;
-        gone.filter_map(|(name, known)| {
+        let removed = gone.filter_map(|(name, known)| {
             refused.remove(&name);
             known.object?;
             Some(ObjectChange::Remove(kind, name))
-        })
-        .collect()
+        });
+        let removed = removed.collect();
+        self.good.retain(|name, _| self.known.contains_key(name));
+        removed
     }
 
     /// An object was added or modified, says a watch.
@@ -161,6 +201,7 @@ impl Index {
             return Outcome::Nothing;
         };
         self.refused.remove(&name);
+        self.good.remove(&name);
         match known.object {
             Some(_) => Outcome::Changed(ObjectChange::Remove(self.kind, name)),
             None => Outcome::Nothing,
@@ -181,32 +222,66 @@ impl Index {
             list: self.list,
         });
         (known.version, known.list) = (version, self.list);
-        match manifest::from_json(self.kind, value) {
-            Ok(object) => {
-                self.refused.remove(&name);
-                if known.object.as_ref() == Some(&object) {
-                    return Outcome::Nothing;
+        let object = match manifest::from_json(self.kind, value) {
+            Ok(object) => object,
+            Err(found) => return self.refuse(name, value, in_words(&found).into()),
+        };
+        self.refused.remove(&name);
+        if known.object.as_ref() == Some(&object) {
+            return Outcome::Nothing;
+        }
+        let object = share(object);
+        known.object = Some(object.clone());
+        if self.kind == Kind::NetworkPolicy {
+            self.good.insert(name, Good::of(value));
+        }
+        Outcome::Changed(ObjectChange::Upsert(object))
+    }
+
+    fn refuse(&mut self, name: Name, value: &Value, why: Arc<str>) -> Outcome {
+        let change = match self.kind {
+            Kind::NetworkPolicy => self.keep_good(&name, uid(value)),
+            _ => None,
+        };
+        let before = self.refused.insert(name.clone(), why.clone());
+        if before.as_ref() == Some(&why) && change.is_none() {
+            return Outcome::Nothing;
+        }
+        let has_good = self
+            .known
+            .get(&name)
+            .is_some_and(|known| known.object.is_some());
+        let refused = Refused {
+            kind: self.kind,
+            uid: uid(value).to_owned(),
+            version: version(value),
+            why,
+            remains: if has_good {
+                Remains::LastGood
+            } else {
+                Remains::Nothing
+            },
+            name,
+        };
+        Outcome::Refused(refused, change)
+    }
+
+    /// Has the last good version of a policy in force: the one an earlier run kept if this one saw none; none if another
+    /// policy stood under its name.
+    fn keep_good(&mut self, name: &Name, uid: &str) -> Option<ObjectChange> {
+        let known = self.known.get_mut(name)?;
+        match self.good.get(name) {
+            Some(good) if &*good.uid == uid => {
+                if known.object.is_some() {
+                    return None;
                 }
-                let object = share(object);
-                known.object = Some(object.clone());
-                Outcome::Changed(ObjectChange::Upsert(object))
+                known.object = good.object(self.kind);
+                known.object.clone().map(ObjectChange::Upsert)
             }
-            Err(found) => {
-                let why: Arc<str> = in_words(&found).into();
-                if self.refused.insert(name.clone(), why.clone()) == Some(why.clone()) {
-                    return Outcome::Nothing;
-                }
-                Outcome::Refused(Refused {
-                    kind: self.kind,
-                    name,
-                    uid: text_at(&value["metadata"], "uid").to_owned(),
-                    version,
-                    why,
-                    remains: match known.object {
-                        Some(_) => Remains::LastGood,
-                        None => Remains::Nothing,
-                    },
-                })
+            _ => {
+                self.good.remove(name);
+                known.object.take()?;
+                Some(ObjectChange::Remove(self.kind, name.clone()))
             }
         }
     }
@@ -227,6 +302,10 @@ fn in_words(found: &[manifest::Diagnostic]) -> String {
 
 /// The most findings that are spelt out.
 const MAX_FINDINGS: usize = 5;
+
+fn uid(value: &Value) -> &str {
+    text_at(&value["metadata"], "uid")
+}
 
 /// Namespace and name; cluster-scoped objects have an empty namespace.
 pub(super) fn name(value: &Value) -> Name {

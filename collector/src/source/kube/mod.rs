@@ -20,6 +20,7 @@ mod intern;
 mod kinds;
 mod prune;
 mod refusal;
+mod rights;
 mod watch;
 mod wire;
 
@@ -27,10 +28,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
+use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
-use tracing::warn;
+use tracing::{error, warn};
 use weir_policy::model::Kind;
 
 use self::fresh::Answer;
@@ -39,10 +41,14 @@ use self::kinds::{PODS, RESOURCES};
 use self::refusal::Reporter;
 use self::watch::{Told, Watch};
 use super::Batch;
+use crate::state::{StateDir, StateError};
 use crate::telemetry::OwnMetrics;
 
 pub use connect::{ConnectError, connect};
+pub use rights::{Right, rights};
 
+/// The last good versions of policies that are refused, in the state directory.
+const KEPT: &str = "refused-policies.json";
 /// News that the watches may be ahead.
 const NEWS: usize = 1024;
 /// News taken at once.
@@ -63,7 +69,16 @@ pub struct KubeSource {
 
 impl KubeSource {
     /// Begins to follow. `node`: whose pods wait for their policies.
-    pub fn start(client: Client, node: Arc<str>, own: OwnMetrics) -> Self {
+    ///
+    /// # Errors
+    /// [`StateError`] if what an earlier run kept cannot be read.
+    pub fn start(
+        client: Client,
+        node: Arc<str>,
+        own: OwnMetrics,
+        state: StateDir,
+    ) -> Result<Self, StateError> {
+        let kept: Vec<Value> = state.load(KEPT)?.unwrap_or_default();
         let (sender, news) = mpsc::channel(NEWS);
         let mut tasks = JoinSet::new();
         let pods = Watch::new(client.clone(), &PODS, sender.clone(), own.clone());
@@ -85,18 +100,19 @@ impl KubeSource {
         }
         let (batches, receiver) = mpsc::channel(1);
         let follower = Follower {
-            hub: Hub::new(node.clone()),
+            hub: Hub::new(node.clone(), &kept),
             reporter: Reporter::start(client.clone(), node.to_string()),
             client,
             own,
+            state,
             slots: Arc::new(Semaphore::new(QUESTIONS)),
             answers: mpsc::channel(NEWS),
         };
         tasks.spawn(follower.run(news, batches));
-        Self {
+        Ok(Self {
             batches: receiver,
             _tasks: tasks,
-        }
+        })
     }
 
     /// The next changes. The first ones are all objects of the cluster. None if following has come to an end, which is a
@@ -114,6 +130,7 @@ struct Follower {
     client: Client,
     reporter: Reporter,
     own: OwnMetrics,
+    state: StateDir,
     slots: Arc<Semaphore>,
     answers: (mpsc::Sender<Answered>, mpsc::Receiver<Answered>),
 }
@@ -136,6 +153,7 @@ impl Follower {
                         return;
                     }
                     told.drain(..).for_each(|told| self.take(told));
+                    self.keep();
                     self.ask();
                 }
                 permit = due, if since.is_some() => match permit {
@@ -157,6 +175,15 @@ impl Follower {
             if refused.kind == Kind::NetworkPolicy {
                 self.reporter.report(refused);
             }
+        }
+    }
+
+    /// Keeps the last good versions of refused policies for a later run.
+    fn keep(&mut self) {
+        if let Some(kept) = self.hub.kept()
+            && let Err(error) = self.state.save_bytes(KEPT, kept.as_bytes())
+        {
+            error!(%error, "after a restart refused policies will have no effect");
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::index::{Refused, Remains};
+use super::rights::Right;
 use crate::names::fnv1a;
 
 /// Events that wait to be sent; more are dropped, and said in the log.
@@ -21,6 +22,12 @@ const QUEUE: usize = 64;
 const MAX_NOTE: usize = 1000;
 /// What a name of 253 characters leaves for the policy's, beside a dot and the hash.
 const MAX_NAME: usize = 253 - 17;
+/// What this asks of the API server.
+pub(super) const RIGHT: Right = Right {
+    group: "events.k8s.io",
+    resource: "events",
+    verbs: &["create"],
+};
 const CONTROLLER: &str = "weir.dev/collector";
 
 /// Takes refusals to the API server.

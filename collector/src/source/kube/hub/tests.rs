@@ -9,7 +9,7 @@ use super::*;
 const NODE: &str = "node-1";
 
 fn hub() -> Hub {
-    Hub::new(NODE.into())
+    Hub::new(NODE.into(), &[])
 }
 
 fn tell(hub: &mut Hub, kind: Kind, news: News) -> Option<Refused> {
@@ -27,16 +27,20 @@ fn list(hub: &mut Hub, kind: Kind, objects: impl IntoIterator<Item = Value>) {
 /// A hub that has listed everything, with these policies, and has handed it on.
 fn open(policies: impl IntoIterator<Item = Value>) -> Hub {
     let mut hub = hub();
+    list_all(&mut hub, policies);
+    hub.batch(Instant::now());
+    hub
+}
+
+fn list_all(hub: &mut Hub, policies: impl IntoIterator<Item = Value>) {
     for resource in RESOURCES {
         match resource.kind {
             Kind::NetworkPolicy | Kind::Namespace => {}
-            kind => list(&mut hub, kind, []),
+            kind => list(hub, kind, []),
         }
     }
-    list(&mut hub, Kind::Namespace, [namespace(1)]);
-    list(&mut hub, Kind::NetworkPolicy, policies);
-    hub.batch(Instant::now());
-    hub
+    list(hub, Kind::Namespace, [namespace(1)]);
+    list(hub, Kind::NetworkPolicy, policies);
 }
 
 fn namespace(version: u64) -> Value {
@@ -177,6 +181,29 @@ fn of_a_refused_policy_the_last_good_version_stays() {
     tell(&mut hub, Kind::NetworkPolicy, News::Deleted(bad("p", 6)));
     let batch = hub.batch(Instant::now());
     assert_eq!((batch.changes.len(), batch.refused), (1, None));
+}
+
+#[test]
+fn the_last_good_version_of_a_refused_policy_survives_a_restart() {
+    let mut hub = open([good("p", 2), good("q", 3)]);
+    tell(&mut hub, Kind::NetworkPolicy, News::Changed(bad("p", 4)));
+    let kept: Vec<Value> = serde_json::from_str(hub.kept().unwrap()).unwrap();
+    assert_eq!(hub.kept(), None, "said once");
+    let mut next = Hub::new(NODE.into(), &kept);
+    list_all(&mut next, [bad("p", 4), good("q", 3)]);
+    assert_eq!(handed_on(&mut next), ["+shop", "+shop/p", "+shop/q"]);
+    assert_eq!(next.kept().unwrap(), serde_json::to_string(&kept).unwrap());
+    tell(&mut next, Kind::NetworkPolicy, News::Changed(good("p", 5)));
+    assert_eq!(next.kept(), Some("[]"));
+}
+
+#[test]
+fn another_policy_of_the_same_name_has_no_good_version_yet() {
+    let mut hub = open([good("p", 2)]);
+    let mut other = bad("p", 7);
+    other["metadata"]["uid"] = json!("other");
+    list(&mut hub, Kind::NetworkPolicy, [other]);
+    assert_eq!(handed_on(&mut hub), ["-shop/p"]);
 }
 
 #[test]
