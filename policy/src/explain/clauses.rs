@@ -252,7 +252,7 @@ fn missing(selector: &LabelSelector, labels: &Labels) -> Vec<String> {
     failed
 }
 
-fn requirement_in_words(requirement: &Requirement) -> String {
+pub(super) fn requirement_in_words(requirement: &Requirement) -> String {
     let key = &requirement.key;
     match &requirement.operator {
         Operator::In(values) => format!("label {key} in ({})", values.join(", ")),
@@ -311,7 +311,7 @@ fn port_clause(
     nearest(clauses).unwrap_or_else(|| Clause::no(1000, "no port"))
 }
 
-fn port_in_words(port: &PolicyPort) -> String {
+pub(super) fn port_in_words(port: &PolicyPort) -> String {
     match &port.port {
         Port::All => format!("all {} ports", port.protocol),
         Port::Range { first, last } if first == last => format!("{} {first}", port.protocol),

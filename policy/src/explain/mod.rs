@@ -4,6 +4,7 @@
 //! come from the policies as written. Both are judged for the state of the cluster that is handed in.
 
 mod clauses;
+mod describe;
 mod party;
 mod suggest;
 mod text;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use clauses::{Clause, RuleReport};
+pub use describe::{Description, RuleInWords, describe};
 pub use party::{Party, PartyError};
 pub use suggest::suggest;
 pub use text::to_text;
