@@ -125,7 +125,6 @@ fn announce<F: Family>(
         state,
         epoch: cx.epoch,
         serial: flow.serial,
-        other: 0,
         time_ns: flow.first_seen_ns,
     };
     // SAFETY: the scratch entry, which nobody else writes now.

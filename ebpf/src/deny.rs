@@ -201,7 +201,6 @@ fn ring<F: Family>(
         state: judgement.bits,
         epoch: cx.epoch,
         serial,
-        other: 0,
         time_ns,
     };
     let none = Tally {

@@ -12,6 +12,12 @@ use core::ptr::addr_of_mut;
 use weir_datapath::abi::{Counter, Event, EventKind, Flow, Tally, Verdict, flow_state};
 use weir_datapath::address::Address;
 
+/// No packets.
+pub(crate) const NONE: Tally = Tally {
+    packets: 0,
+    bytes: 0,
+};
+
 /// The reader runs on a timer: waking it would cost more than the whole program.
 pub(crate) const NO_WAKEUP: u64 = BPF_RB_NO_WAKEUP as u64;
 
@@ -26,7 +32,6 @@ pub(crate) struct Facts {
     pub(crate) state: u32,
     pub(crate) epoch: u32,
     pub(crate) serial: u64,
-    pub(crate) other: u64,
     pub(crate) time_ns: u64,
 }
 
@@ -74,7 +79,12 @@ pub(crate) fn verdict_of(state: u32) -> Verdict {
 /// # Safety
 /// `event` points to a reserved record.
 #[inline(always)]
-unsafe fn write<F: Family>(event: *mut Event, cx: &Context, a: &Attempt<F>, facts: &Facts) {
+pub(crate) unsafe fn write<F: Family>(
+    event: *mut Event,
+    cx: &Context,
+    a: &Attempt<F>,
+    facts: &Facts,
+) {
     let key = &a.key;
     // SAFETY: the caller's promise; every write is to a field of the record.
     unsafe {
@@ -98,7 +108,7 @@ unsafe fn write<F: Family>(event: *mut Event, cx: &Context, a: &Attempt<F>, fact
         (*event).remote = key.remote().to_bytes();
         (*event).serial = facts.serial;
         (*event).time_ns = facts.time_ns;
-        (*event).other = facts.other;
+        (*event).last_seen = 0;
     }
 }
 
@@ -118,6 +128,8 @@ pub(crate) fn submit<F: Family>(
         set_tally(addr_of_mut!((*event).egress), counts.0);
         set_tally(addr_of_mut!((*event).ingress), counts.1);
         (*event).extra = counts.2;
+        set_tally(addr_of_mut!((*event).dropped[0]), NONE);
+        set_tally(addr_of_mut!((*event).dropped[1]), NONE);
     }
     entry.submit(NO_WAKEUP);
 }

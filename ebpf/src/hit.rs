@@ -229,7 +229,6 @@ unsafe fn end<F: Family>(cx: &Context, a: &Attempt<F>, flow: *mut Flow, bits: u3
             state: before | bits,
             epoch: (*flow).epoch,
             serial: (*flow).serial,
-            other: 0,
             time_ns: bpf_ktime_get_ns(),
         };
         event::submit_flow(entry, cx, a, &facts, flow);

@@ -140,7 +140,6 @@ unsafe fn announce<F: Family>(
             state,
             epoch: cx.epoch,
             serial: addr_of_mut!((*flow).serial).read(),
-            other: 0,
             time_ns: bpf_ktime_get_ns(),
         };
         event::submit_flow(entry, cx, a, &facts, flow);

@@ -12,10 +12,10 @@ use crate::maps::ENDPOINT_USE;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use core::ptr::{addr_of, addr_of_mut};
 use weir_datapath::abi::flow_state::ESTABLISHED;
-use weir_datapath::abi::{EventKind, Flow, Tally};
+use weir_datapath::abi::{Direction, Event, EventKind, Flow, Tally};
 use weir_datapath::state;
 
-/// Begins a new incarnation in an ended (or cut) entry. Its event is reserved first: the old flow's totals must not be
+/// Begins a new incarnation in an ended (or cut) entry. The old one's event is reserved first: its counts must not be
 /// lost, so with a full ring the old incarnation goes on. `words` are the state that was seen (low half) and the new one.
 ///
 /// # Safety
@@ -29,7 +29,7 @@ pub(crate) unsafe fn begin_anew<F: Family>(
     words: u64,
 ) {
     let (seen, fresh) = (words as u32, (words >> 32) as u32);
-    let Some(entry) = event::reserve_flow() else {
+    let Some(mut entry) = event::reserve_flow() else {
         diagnose!(
             warn,
             "ring full, the old incarnation goes on",
@@ -39,7 +39,7 @@ pub(crate) unsafe fn begin_anew<F: Family>(
         );
         return;
     };
-    // SAFETY: the caller's promise; the helper has no precondition.
+    // SAFETY: the caller's promise; the record is reserved.
     unsafe {
         if !atomic::exchange32(addr_of_mut!((*flow).state), seen, fresh) {
             entry.discard(NO_WAKEUP);
@@ -51,66 +51,94 @@ pub(crate) unsafe fn begin_anew<F: Family>(
             atomic::add(addr_of_mut!((*usage).flows), u64::MAX);
             atomic::add(addr_of_mut!((*usage).nascent), 1);
         }
-        let facts = Facts {
-            kind: EventKind::Reused,
-            verdict: event::verdict_of(fresh),
-            reason: judgement.reason as u8,
-            rule: judgement.rule,
-            set: judgement.set,
-            identity: judgement.identity,
-            state: fresh,
-            epoch: cx.epoch,
-            serial: ledger::serial(),
-            other: (*flow).serial,
-            time_ns: bpf_ktime_get_ns(),
-        };
-        let segments = rebase(flow);
-        let (egress, ingress) = ((*flow).base_egress, (*flow).base_ingress);
-        restamp(flow, &facts);
-        (*flow).tcp_flags = state::flag_word(cx.direction, a.flags());
-        event::submit(entry, cx, a, &facts, (egress, ingress, segments));
-        diagnose!(trace, "flow begun anew", cx, a, judgement);
+        tell(cx, a, flow, seen, entry.as_mut_ptr());
+        entry.submit(NO_WAKEUP);
+        restamp(cx, a, judgement, flow);
+        announce(cx, a, judgement, flow, fresh);
     }
+    diagnose!(trace, "flow begun anew", cx, a, judgement);
 }
 
-/// Everything counted so far belongs to earlier incarnations. Returns their extra segments.
+/// The last word about the old incarnation: its verdict, and what it counted. From here on its counts are no longer
+/// the entry's.
 ///
 /// # Safety
-/// `flow` points into the flow table.
+/// `flow` points into the flow table, `event` to a reserved record.
 #[inline(always)]
-unsafe fn rebase(flow: *mut Flow) -> [u64; 2] {
+unsafe fn tell<F: Family>(
+    cx: &Context,
+    a: &Attempt<F>,
+    flow: *mut Flow,
+    seen: u32,
+    event: *mut Event,
+) {
     // SAFETY: the caller's promise.
     unsafe {
-        copy(addr_of_mut!((*flow).base_egress), addr_of!((*flow).egress));
-        copy(
-            addr_of_mut!((*flow).base_ingress),
+        let old = Facts {
+            kind: EventKind::Replaced,
+            verdict: event::verdict_of(seen),
+            reason: (*flow).reason as u8,
+            rule: (*flow).rule,
+            set: (*flow).set,
+            identity: (*flow).identity,
+            state: seen,
+            epoch: (*flow).epoch,
+            serial: (*flow).serial,
+            time_ns: (*flow).first_seen_ns,
+        };
+        event::write(event, cx, a, &old);
+        (*event).direction = state::opener(seen) as u8;
+        let flags = (*flow).tcp_flags;
+        (*event).tcp_flags = (flags & 0xff | (flags >> 16 & 0xff) << 8) as u16;
+        (*event).last_seen = (*flow).last_seen;
+        part(
+            addr_of!((*flow).egress),
+            addr_of_mut!((*flow).base_egress),
+            addr_of_mut!((*event).egress),
+        );
+        part(
             addr_of!((*flow).ingress),
+            addr_of_mut!((*flow).base_ingress),
+            addr_of_mut!((*event).ingress),
         );
-        copy(
-            addr_of_mut!((*flow).base_egress_dropped),
+        part(
             addr_of!((*flow).egress_dropped),
+            addr_of_mut!((*flow).base_egress_dropped),
+            addr_of_mut!((*event).dropped[0]),
         );
-        copy(
-            addr_of_mut!((*flow).base_ingress_dropped),
+        part(
             addr_of!((*flow).ingress_dropped),
+            addr_of_mut!((*flow).base_ingress_dropped),
+            addr_of_mut!((*event).dropped[1]),
         );
         let segments = [
             (*flow).egress_extra_segments,
             (*flow).ingress_extra_segments,
         ];
+        let base = (*flow).base_segments;
+        (*event).extra = [
+            segments[0].wrapping_sub(base[0]),
+            segments[1].wrapping_sub(base[1]),
+        ];
         (*flow).base_segments = segments;
-        segments
     }
 }
 
+/// Cuts a counter in two: what was added since `base` goes to `own`, and `base` moves up. Others may add meanwhile, so
+/// that the counter is read once.
+///
 /// # Safety
-/// Both are valid.
+/// All are valid.
 #[inline(always)]
-unsafe fn copy(to: *mut Tally, from: *const Tally) {
+unsafe fn part(total: *const Tally, base: *mut Tally, own: *mut Tally) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*to).packets = (*from).packets;
-        (*to).bytes = (*from).bytes;
+        let packets = addr_of!((*total).packets).read_volatile();
+        let bytes = addr_of!((*total).bytes).read_volatile();
+        (*own).packets = packets.wrapping_sub((*base).packets);
+        (*own).bytes = bytes.wrapping_sub((*base).bytes);
+        (*base).packets = packets;
+        (*base).bytes = bytes;
     }
 }
 
@@ -119,16 +147,66 @@ unsafe fn copy(to: *mut Tally, from: *const Tally) {
 /// # Safety
 /// `flow` points into the flow table.
 #[inline(always)]
-unsafe fn restamp(flow: *mut Flow, facts: &Facts) {
-    // SAFETY: the caller's promise.
+unsafe fn restamp<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &Judgement, flow: *mut Flow) {
+    // SAFETY: the caller's promise; the helper has no precondition.
     unsafe {
-        (*flow).rule = facts.rule;
-        (*flow).set = facts.set;
-        (*flow).identity = facts.identity;
-        (*flow).reason = u32::from(facts.reason);
-        (*flow).serial = facts.serial;
-        (*flow).first_seen_ns = facts.time_ns;
+        (*flow).rule = judgement.rule;
+        (*flow).set = judgement.set;
+        (*flow).identity = judgement.identity;
+        (*flow).reason = judgement.reason as u32;
+        (*flow).serial = ledger::serial();
+        (*flow).first_seen_ns = bpf_ktime_get_ns();
+        (*flow).tcp_flags = state::flag_word(cx.direction, a.flags());
         let incarnation = addr_of_mut!((*flow).incarnation);
         incarnation.write_volatile(incarnation.read_volatile().wrapping_add(1));
     }
+}
+
+/// Rings about the new incarnation, with the packet that begins it.
+///
+/// # Safety
+/// `flow` points into the flow table.
+#[inline(never)]
+unsafe fn announce<F: Family>(
+    cx: &Context,
+    a: &Attempt<F>,
+    judgement: &Judgement,
+    flow: *mut Flow,
+    state: u32,
+) {
+    let verdict = event::verdict_of(state);
+    let Some(entry) = event::reserve(verdict) else {
+        return;
+    };
+    let (own, none) = (
+        Tally {
+            packets: 1,
+            bytes: u64::from(cx.skb.len()),
+        },
+        event::NONE,
+    );
+    let (egress, ingress) = match cx.direction {
+        Direction::Egress => (own, none),
+        Direction::Ingress => (none, own),
+    };
+    // SAFETY: the caller's promise.
+    let (serial, time_ns) = unsafe {
+        (
+            addr_of!((*flow).serial).read(),
+            addr_of!((*flow).first_seen_ns).read(),
+        )
+    };
+    let facts = Facts {
+        kind: EventKind::Started,
+        verdict,
+        reason: judgement.reason as u8,
+        rule: judgement.rule,
+        set: judgement.set,
+        identity: judgement.identity,
+        state,
+        epoch: cx.epoch,
+        serial,
+        time_ns,
+    };
+    event::submit(entry, cx, a, &facts, (egress, ingress, [0; 2]));
 }

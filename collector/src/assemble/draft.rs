@@ -22,7 +22,24 @@ pub(super) struct Facts {
     pub(super) first_seen_ns: u64,
 }
 
+/// What was decided, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Judged {
+    verdict: Verdict,
+    reason: u8,
+    rule: u32,
+}
+
 impl Facts {
+    /// The verdict. A later one that is the same is no news.
+    pub(super) fn judged(&self) -> Judged {
+        Judged {
+            verdict: self.verdict,
+            reason: self.reason,
+            rule: self.rule,
+        }
+    }
+
     /// The facts of a flow entry.
     pub(super) fn of_flow(key: &EntryKey, flow: &Flow) -> Self {
         Self {

@@ -2,26 +2,24 @@
 
 use weir_datapath::abi::{self, Event, EventKind};
 use weir_flow::{
-    Counts, Direction, EndReason, FlowId, Icmp, Item, Record, RecordKind, Tally, TcpFlags, Verdict,
+    Counts, Direction, EndReason, Icmp, Item, Record, RecordKind, Tally, TcpFlags, Verdict,
 };
 
 use super::draft::{self, Facts};
+use super::sweep::Reading;
 use super::{Assembler, Tuple, WallClock, event_address};
 
 impl Assembler {
     /// Turns a doorbell into a record. Unknown kinds (of a newer kernel side) are left to the sweep.
     pub fn event(&mut self, event: &Event, clock: &WallClock, out: &mut impl FnMut(Item)) {
         const STARTED: u8 = EventKind::Started as u8;
-        const REUSED: u8 = EventKind::Reused as u8;
+        const REPLACED: u8 = EventKind::Replaced as u8;
         const REJUDGED: u8 = EventKind::Rejudged as u8;
         const DENIED: u8 = EventKind::Denied as u8;
         match event.kind {
             STARTED => self.begin(event, RecordKind::Started, clock, out),
             DENIED => self.begin(event, RecordKind::Denial, clock, out),
-            REUSED => {
-                self.end_reused(event, clock, out);
-                self.begin(event, RecordKind::Started, clock, out);
-            }
+            REPLACED => self.replaced(event, clock, out),
             REJUDGED => self.rejudge(event, clock, out),
             // `Ended` needs no word of its own: the sweep reads the final counts once late packets have come in.
             _ => {}
@@ -36,89 +34,76 @@ impl Assembler {
         out: &mut impl FnMut(Item),
     ) {
         if self.tracked.contains_key(&event.serial) {
-            // The sweep was quicker and has said it.
+            // The sweep was quicker and has said it, or will say what is new.
             return;
         }
         let facts = facts(event);
         let mut record = self.draft(&facts, kind, clock);
-        record.counts = match (kind, facts.direction) {
-            (RecordKind::Denial, Direction::Egress) => Counts {
-                egress_dropped: first(event.extra),
+        let (egress, ingress) = (tally(event.egress, 0), tally(event.ingress, 0));
+        record.counts = match kind {
+            RecordKind::Denial => Counts {
+                egress_dropped: egress,
+                ingress_dropped: ingress,
                 ..Counts::default()
             },
-            (RecordKind::Denial, Direction::Ingress) => Counts {
-                ingress_dropped: first(event.extra),
-                ..Counts::default()
-            },
-            (_, Direction::Egress) => Counts {
-                egress: first([event.egress.packets, event.egress.bytes]),
-                ..Counts::default()
-            },
-            (_, Direction::Ingress) => Counts {
-                ingress: first([event.ingress.packets, event.ingress.bytes]),
+            _ => Counts {
+                egress,
+                ingress,
                 ..Counts::default()
             },
         };
-        if kind == RecordKind::Started && event.kind == EventKind::Reused as u8 {
-            // The event's counts are the old incarnation's; the new one has none yet that the sweep will not tell.
-            record.counts = Counts::default();
-        }
+        let flags = event.tcp_flags as u8;
         record.tcp_flags = match facts.direction {
             Direction::Egress => TcpFlags {
-                egress: event.tcp_flags as u8,
+                egress: flags,
                 ingress: 0,
             },
             Direction::Ingress => TcpFlags {
                 egress: 0,
-                ingress: event.tcp_flags as u8,
+                ingress: flags,
             },
         };
-        self.say(record, out);
+        self.say(record, facts.judged(), out);
     }
 
-    /// The tuple began anew: the old incarnation's totals are in the event.
-    fn end_reused(&mut self, event: &Event, clock: &WallClock, out: &mut impl FnMut(Item)) {
-        let old = FlowId {
-            boot: self.run.boot,
-            serial: event.other,
+    /// The tuple began anew: the last word about the flow that had it, which is in no table any more.
+    fn replaced(&mut self, event: &Event, clock: &WallClock, out: &mut impl FnMut(Item)) {
+        let [egress_dropped, ingress_dropped] = event.dropped;
+        let reading = Reading {
+            counts: Counts {
+                egress: tally(event.egress, event.extra[0]),
+                ingress: tally(event.ingress, event.extra[1]),
+                egress_dropped: tally(egress_dropped, 0),
+                ingress_dropped: tally(ingress_dropped, 0),
+            },
+            tcp_flags: TcpFlags {
+                egress: event.tcp_flags as u8,
+                ingress: (event.tcp_flags >> 8) as u8,
+            },
+            last_seen: event.last_seen,
         };
-        let Some(tracked) = self.tracked.get(&old.serial) else {
-            return;
-        };
-        let mut record = Record {
-            time: clock.now(),
-            kind: RecordKind::Ended,
-            end: Some(EndReason::Reused),
-            ..tracked.record.clone()
-        };
-        record.last_seen = clock.monotonic(event.time_ns);
-        record.counts.egress = tally(event.egress, event.extra[0]);
-        record.counts.ingress = tally(event.ingress, event.extra[1]);
-        self.say(record, out);
-        self.tracked.remove(&old.serial);
+        self.finish(&facts(event), &reading, EndReason::Reused, clock, out);
     }
 
     fn rejudge(&mut self, event: &Event, clock: &WallClock, out: &mut impl FnMut(Item)) {
-        let fresh = self.draft(&facts(event), RecordKind::Rejudged, clock);
-        let record = match self.tracked.get(&event.serial) {
-            Some(before) => Record {
-                first_seen: before.record.first_seen,
-                counts: before.record.counts,
-                tcp_flags: before.record.tcp_flags,
-                last_seen: clock.monotonic(event.time_ns),
-                ..fresh
-            },
-            None => fresh,
+        let facts = facts(event);
+        // Otherwise the sweep was quicker, or will be the first to tell of this flow.
+        let Some(before) = self.tracked.get(&event.serial) else {
+            return;
         };
-        self.say(record, out);
-    }
-}
-
-fn first([packets, bytes]: [u64; 2]) -> Tally {
-    Tally {
-        packets,
-        bytes,
-        segments: packets,
+        if before.judged == facts.judged() {
+            return;
+        }
+        let (first_seen, counts) = (before.record.first_seen, before.record.counts);
+        let tcp_flags = before.record.tcp_flags;
+        let record = Record {
+            first_seen,
+            counts,
+            tcp_flags,
+            last_seen: clock.monotonic(event.time_ns),
+            ..self.draft(&facts, RecordKind::Rejudged, clock)
+        };
+        self.say(record, facts.judged(), out);
     }
 }
 

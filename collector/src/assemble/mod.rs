@@ -15,6 +15,8 @@ mod entry;
 mod event;
 mod loss;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod timeouts;
 
 use std::collections::HashSet;
@@ -33,6 +35,7 @@ pub use sweep::Disposition;
 pub use timeouts::{Pressure, Timeouts};
 
 use crate::names::Names;
+use draft::Judged;
 
 /// Says what came nearest to allowing a denied connection.
 pub trait NearestMiss: Send {
@@ -95,6 +98,8 @@ pub struct Assembler {
 #[derive(Debug)]
 struct Tracked {
     record: Record,
+    /// The verdict in it, as the kernel has it.
+    judged: Judged,
     /// The sweep that last met it.
     generation: u32,
 }
@@ -136,14 +141,18 @@ impl Assembler {
     }
 
     /// Emits `record` as the next one of its flow and remembers it.
-    fn say(&mut self, mut record: Record, out: &mut impl FnMut(Item)) {
+    fn say(&mut self, mut record: Record, judged: Judged, out: &mut impl FnMut(Item)) {
         record.number = match self.tracked.get(&record.id.serial) {
             Some(before) => before.record.number.saturating_add(1),
             None => (u32::from(self.run.run) << 16) + 1,
         };
         out(Item::Flow(record.clone()));
         let generation = self.generation;
-        self.tracked
-            .insert(record.id.serial, Tracked { record, generation });
+        let tracked = Tracked {
+            record,
+            judged,
+            generation,
+        };
+        self.tracked.insert(tracked.record.id.serial, tracked);
     }
 }

@@ -16,10 +16,11 @@ pub enum Disposition {
 }
 
 /// An entry as a record needs it: counts, flags, last packet.
-struct Reading {
-    counts: Counts,
-    tcp_flags: TcpFlags,
-    last_seen: u64,
+pub(super) struct Reading {
+    pub(super) counts: Counts,
+    pub(super) tcp_flags: TcpFlags,
+    /// Jiffies.
+    pub(super) last_seen: u64,
 }
 
 impl Assembler {
@@ -130,7 +131,8 @@ impl Assembler {
         self.finish(&facts, &reading, why, clock, out);
     }
 
-    /// Says what is new about a living entry: that it is there, or that its counts have grown for an interval.
+    /// Says what is new about a living entry: that it is there, that its verdict is another, or that its counts have
+    /// grown for an interval.
     fn meet(
         &mut self,
         facts: &Facts,
@@ -139,47 +141,52 @@ impl Assembler {
         clock: &WallClock,
         out: &mut impl FnMut(Item),
     ) {
-        let interval = match first {
-            RecordKind::Denial => self.intervals.denial,
-            _ => self.intervals.update,
+        let (interval, changed, grown) = match first {
+            RecordKind::Denial => (
+                self.intervals.denial,
+                RecordKind::Denial,
+                RecordKind::Denial,
+            ),
+            _ => (
+                self.intervals.update,
+                RecordKind::Rejudged,
+                RecordKind::Updated,
+            ),
         };
         let generation = self.generation;
+        let judged = facts.judged();
         let Some(tracked) = self.tracked.get_mut(&facts.serial) else {
             let adopted = clock.monotonic(facts.first_seen_ns) < self.started;
-            let kind = if adopted && first == RecordKind::Started {
-                RecordKind::Updated
-            } else {
-                first
-            };
-            let draft = self.draft(facts, kind, clock);
-            let record = apply(draft, reading, clock);
-            return self.say(record, out);
+            let kind = if adopted { grown } else { first };
+            let record = apply(self.draft(facts, kind, clock), reading, clock);
+            return self.say(record, judged, out);
         };
         tracked.generation = generation;
+        if tracked.judged != judged {
+            // Its doorbell found the ring full.
+            let first_seen = tracked.record.first_seen;
+            let record = Record {
+                first_seen,
+                ..self.draft(facts, changed, clock)
+            };
+            return self.say(apply(record, reading, clock), judged, out);
+        }
         let since_last = clock.now().0.saturating_sub(tracked.record.time.0);
         if tracked.record.counts == reading.counts
             || i128::from(since_last) < interval.as_nanos() as i128
         {
             return;
         }
-        let kind = if first == RecordKind::Denial {
-            RecordKind::Denial
-        } else {
-            RecordKind::Updated
+        let record = Record {
+            time: clock.now(),
+            kind: grown,
+            ..tracked.record.clone()
         };
-        let record = apply(
-            Record {
-                time: clock.now(),
-                kind,
-                ..tracked.record.clone()
-            },
-            reading,
-            clock,
-        );
-        self.say(record, out);
+        self.say(apply(record, reading, clock), judged, out);
     }
 
-    fn finish(
+    /// The last word about a flow or denial.
+    pub(super) fn finish(
         &mut self,
         facts: &Facts,
         reading: &Reading,
@@ -188,8 +195,8 @@ impl Assembler {
         out: &mut impl FnMut(Item),
     ) {
         let draft = match self.tracked.get(&facts.serial) {
-            Some(tracked) => tracked.record.clone(),
-            None => self.draft(facts, RecordKind::Ended, clock),
+            Some(tracked) if tracked.judged == facts.judged() => tracked.record.clone(),
+            _ => self.draft(facts, RecordKind::Ended, clock),
         };
         let record = Record {
             time: clock.now(),
@@ -197,7 +204,7 @@ impl Assembler {
             end: Some(why),
             ..draft
         };
-        self.say(apply(record, reading, clock), out);
+        self.say(apply(record, reading, clock), facts.judged(), out);
         self.tracked.remove(&facts.serial);
     }
 }

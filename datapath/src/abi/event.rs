@@ -10,21 +10,22 @@ pub enum EventKind {
     Started = 1,
     /// The flow has ended (both FINs, or RST).
     Ended = 2,
-    /// The same tuple began anew: `serial` is the new flow, `other` the old one's, whose totals are in the counts.
-    Reused = 3,
+    /// The tuple is used again: this flow is over, and nothing but this event has its last counts. `Started` follows,
+    /// about the flow that replaces it.
+    Replaced = 3,
     /// A re-check under a new epoch changed the verdict.
     Rejudged = 4,
     /// A new denial entry.
     Denied = 5,
 }
 
-/// A ring record. 144 bytes.
+/// A ring record. 176 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event {
     /// [`EventKind`].
     pub kind: u8,
-    /// [`super::Direction`] of the packet; the direction that was judged.
+    /// [`super::Direction`] of the packet; the direction that was judged. `Replaced`: the one in which it was opened.
     pub direction: u8,
     /// 4 or 6; 0 if neither.
     pub family: u8,
@@ -34,7 +35,7 @@ pub struct Event {
     pub reason: u8,
     /// [`super::Verdict`].
     pub verdict: u8,
-    /// TCP flags of the packet.
+    /// TCP flags of the packet. `Replaced`: all that the flow had, from the pod in the low byte, to the pod in the high.
     pub tcp_flags: u16,
     /// [`super::Endpoint::id`].
     pub endpoint: u32,
@@ -60,17 +61,19 @@ pub struct Event {
     pub remote: [u8; 16],
     /// Number of the flow or denial.
     pub serial: u64,
-    /// CLOCK_MONOTONIC, ns.
+    /// CLOCK_MONOTONIC, ns. `Replaced`: when the flow began.
     pub time_ns: u64,
-    /// `Reused`: the old flow's serial. Else 0.
-    pub other: u64,
-    /// Allowed packets from the pod: the entry's totals at this moment.
+    /// `Replaced`: jiffies of the flow's last packet. Else 0.
+    pub last_seen: u64,
+    /// Allowed packets from the pod: the entry's totals at this moment. `Replaced`: this flow's own.
     pub egress: super::Tally,
     /// Allowed packets to the pod.
     pub ingress: super::Tally,
     /// `Denied`: the packet's own count: packets (1) and bytes; the entry's totals stand in the tally of its direction.
     /// Others: wire segments beyond one a packet in the entry, from and to the pod.
     pub extra: [u64; 2],
+    /// `Replaced`: denied packets from and to the pod. Else 0.
+    pub dropped: [super::Tally; 2],
 }
 
-border! { Event = 144 }
+border! { Event = 176 }

@@ -17,7 +17,7 @@ pub use policy::*;
 pub use reason::*;
 
 /// Version of everything in this module. It is part of the pin path: a collector never opens maps of another schema.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Direction of a packet or of a policy as the pod sees it: `Ingress` goes to the pod, `Egress` leaves it.
 #[repr(u8)]

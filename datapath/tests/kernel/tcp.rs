@@ -80,13 +80,57 @@ fn a_tuple_used_again_is_a_new_incarnation_in_the_same_entry() {
         assert_eq!(new.tcp_flags, 0x02 << 16);
         assert_eq!(k.usage(), (1, 0));
         let events = k.flow_events();
-        assert_eq!(events.len(), 1);
-        let event = events[0];
+        let serials: Vec<_> = events
+            .iter()
+            .map(|event| (event.kind, event.serial))
+            .collect();
+        let expected = [
+            (EventKind::Replaced as u8, old.serial),
+            (EventKind::Started as u8, new.serial),
+        ];
+        assert_eq!(serials, expected);
+        let [last, first] = events[..] else {
+            unreachable!()
+        };
+        assert_eq!((last.ingress, last.egress), (old.ingress, old.egress));
         assert_eq!(
-            (event.kind, event.serial, event.other),
-            (EventKind::Reused as u8, new.serial, old.serial)
+            (last.time_ns, last.rule, last.state),
+            (old.first_seen_ns, old.rule, old.state)
         );
-        assert_eq!((event.ingress, event.egress), (old.ingress, old.egress));
+        assert_eq!(last.last_seen, old.last_seen);
+        assert_eq!(last.tcp_flags, 0x12 << 8 | 0x16);
+        assert_eq!((first.ingress.packets, first.egress.packets), (1, 0));
+    });
+}
+
+#[test]
+fn each_incarnation_tells_its_own_counts_only() {
+    with_each_family(|k, side| {
+        k.isolate();
+        k.peer(side.peer, 100, 0);
+        k.allow_all(INGRESS, 100, 70);
+        let (server, client) = connect(k, side);
+        k.sent_by_pod(&tcp(&server, &client, "R"));
+        k.forbid(INGRESS, 100);
+        k.bump_epoch();
+        for _ in 0..3 {
+            let late = tcp(&client, &server, "A");
+            assert_eq!(k.sent_to_pod(&late), Action::Drop);
+        }
+        k.allow_all(INGRESS, 100, 70);
+        k.bump_epoch();
+        for _ in 0..3 {
+            k.sent_to_pod(&tcp(&client, &server, "S"));
+            k.sent_by_pod(&tcp(&server, &client, "R"));
+        }
+        let mut events = k.flow_events();
+        events.retain(|event| event.kind == EventKind::Replaced as u8);
+        let packets = |event: &Event| {
+            let [egress, ingress] = event.dropped;
+            [event.egress, event.ingress, egress, ingress].map(|tally| tally.packets)
+        };
+        let counts: Vec<_> = events.iter().map(packets).collect();
+        assert_eq!(counts, [[2, 2, 0, 3], [1, 1, 0, 0], [1, 1, 0, 0]]);
     });
 }
 

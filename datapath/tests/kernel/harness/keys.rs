@@ -113,9 +113,10 @@ pub(super) fn event(bytes: &[u8]) -> Event {
         remote: bytes[56..72].try_into().unwrap(),
         serial: u64_at(72),
         time_ns: u64_at(80),
-        other: u64_at(88),
+        last_seen: u64_at(88),
         egress: tally(96),
         ingress: tally(112),
         extra: [u64_at(128), u64_at(136)],
+        dropped: [tally(144), tally(160)],
     }
 }
