@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
-use crate::serve::{self, AggregatorStatus, Observer, Shared};
+use crate::serve::{self, AggregatorStatus, Asked, Observer, Shared};
 use crate::store::{Store, StoreError};
 
 /// An aggregator cannot start or go on.
@@ -119,6 +119,7 @@ pub async fn run(
     let shared = Shared {
         nodes: Arc::new(Nodes::new(store.known_nodes())),
         store: store.clone(),
+        asked: Asked::default(),
         metrics,
         started: Instant::now(),
         started_at: now(),

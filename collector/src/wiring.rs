@@ -29,6 +29,7 @@ use crate::kernel::{self, Flavour, Kernel, KernelError, Limits, Options, PinRoot
 use crate::names::Names;
 use crate::pipeline::{Ledger, Pipeline, Sinks, StatusView};
 use crate::policy_state::{self, Misses, PolicyReader, PolicyState, PolicyStateError};
+use crate::questions;
 use crate::recent::Recent;
 use crate::serve::{self, ListenError, Observer, UnixSocket};
 use crate::settling::Settling;
@@ -142,6 +143,7 @@ pub async fn build(
     let own = telemetry.own.clone();
     let names = Arc::new(Names::default());
     let clock = Arc::new(kernel.clock);
+    let started_ns = clock.wall()?.monotonic_ns;
     let recent = Recent::new(config.recent_flows);
     let status = StatusView::default();
     let ready = Arc::new(AtomicBool::new(false));
@@ -160,12 +162,21 @@ pub async fn build(
     .await?;
     let view = endpoints.view.clone();
     let misses = Misses::new(reader.clone(), view.clone());
+    let explainer = serve::Explainer {
+        node: config.node.clone(),
+        policies: reader.clone(),
+    };
+    if let Some(uplink) = &uplink {
+        let answering = questions::answer(uplink.endpoint(), explainer.clone(), shutdown.clone());
+        tokio::spawn(answering);
+    }
     let routes = serve::routes(
         Observer::new(recent.clone(), config.node.clone()),
         serve::Collector {
             node: config.node.clone(),
             mode: config.mode,
             started,
+            explainer: explainer.clone(),
             policies: reader.clone(),
             endpoints: view.clone(),
             pipeline: status.clone(),
@@ -199,7 +210,7 @@ pub async fn build(
             Timeouts::default(),
             names.clone(),
             Box::new(misses),
-            started,
+            started_ns,
             config.flow_table_size as usize,
         ),
         ledger: Ledger::open(

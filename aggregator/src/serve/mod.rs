@@ -1,5 +1,6 @@
 //! What the aggregator answers: Hubble's Observer over all nodes, `weir.v1.Aggregator`, metrics.
 
+mod asked;
 mod flows;
 mod http;
 mod observer;
@@ -15,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::store::Store;
 
+pub(crate) use asked::Asked;
 pub(crate) use http::router;
 pub(crate) use observer::Observer;
 pub(crate) use status::AggregatorStatus;
@@ -24,6 +26,8 @@ pub(crate) use status::AggregatorStatus;
 pub(crate) struct Shared {
     /// The store.
     pub(crate) store: Store,
+    /// The collectors that answer questions.
+    pub(crate) asked: Asked,
     /// The nodes.
     pub(crate) nodes: Arc<Nodes>,
     /// The metrics.

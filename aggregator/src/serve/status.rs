@@ -1,9 +1,11 @@
 //! `weir.v1.Aggregator`.
 
-use tonic::{Request, Response, Status};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
 use weir_proto::weir::v1::aggregator_server::Aggregator;
 use weir_proto::weir::v1::{
-    AggregatorStatusRequest, AggregatorStatusResponse, ExplainRequest, ExplainResponse, NodeStatus,
+    AggregatorStatusRequest, AggregatorStatusResponse, Answer, ExplainRequest, ExplainResponse,
+    NodeStatus, Question,
 };
 
 use super::Shared;
@@ -15,14 +17,23 @@ pub(crate) struct AggregatorStatus(pub(crate) Shared);
 
 #[tonic::async_trait]
 impl Aggregator for AggregatorStatus {
-    // Collectors connect to the aggregator and not the other way round, and the policies are with them.
+    type QuestionsStream = ReceiverStream<Result<Question, Status>>;
+
     async fn explain(
         &self,
-        _: Request<ExplainRequest>,
+        request: Request<ExplainRequest>,
     ) -> Result<Response<ExplainResponse>, Status> {
-        Err(Status::unimplemented(
-            "the aggregator does not hold the policies: ask a collector (weir explain --server NODE:4244)",
-        ))
+        let explained = self.0.asked.explain(request.into_inner()).await?;
+        Ok(Response::new(explained))
+    }
+
+    async fn questions(
+        &self,
+        request: Request<Streaming<Answer>>,
+    ) -> Result<Response<Self::QuestionsStream>, Status> {
+        let (asked, stop) = (self.0.asked.clone(), self.0.stop.clone());
+        let questions = asked.collector(request.into_inner(), stop).await?;
+        Ok(Response::new(ReceiverStream::new(questions)))
     }
 
     async fn status(

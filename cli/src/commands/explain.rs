@@ -1,11 +1,11 @@
-//! `weir explain`: from manifests, or from the policies that a collector has in force.
+//! `weir explain`: from manifests, or from the policies in force, of a collector or by way of the aggregator.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 use weir_policy::explain::{self, Party, Request};
 use weir_policy::manifest;
-use weir_policy::model::Protocol;
+use weir_policy::model::{Direction, Name, Protocol};
 use weir_proto::weir::v1::{
     ExplainRequest, ExplainResponse, aggregator_client::AggregatorClient,
     collector_client::CollectorClient,
@@ -18,31 +18,25 @@ use crate::{client, output};
 /// The aggregator's usual place.
 const DEFAULT_SERVER: &str = "localhost:4245";
 
-/// Runs the command: 0 if the connection is allowed, 1 if it is denied.
+/// Runs the command: 0 if the connection is allowed, 1 if it is denied. With one side only, what isolates that pod.
 ///
 /// # Errors
 /// Parties that do not exist, manifests with errors, a server that does not answer.
 pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let (Some(from), Some(to)) = (&args.from, &args.to) else {
-        bail!(
-            "whose connection to whom? give --from and --to, e.g. --from shop/frontend --to shop/backend --port 8080"
-        );
-    };
-    let port = args
-        .port
-        .ok_or_else(|| anyhow!("which port? give --port"))?;
     let protocol = Protocol::parse(&args.protocol.to_uppercase())
         .ok_or_else(|| anyhow!("`{}` is no protocol: tcp, udp or sctp", args.protocol))?;
+    let asked = asked(args, protocol)?;
     let allowed = if args.files.is_empty() {
+        let text = |party: &Option<String>| party.clone().unwrap_or_default();
         let request = ExplainRequest {
-            from: from.clone(),
-            to: to.clone(),
-            port: u32::from(port),
+            from: text(&args.from),
+            to: text(&args.to),
+            port: args.port.map(u32::from).unwrap_or_default(),
             protocol: protocol.as_str().to_owned(),
         };
         ask(args, request).await?
     } else {
-        from_files(args, &request(from, to, protocol, port)?)?
+        from_files(args, &asked)?
     };
     Ok(if allowed {
         ExitCode::SUCCESS
@@ -51,28 +45,57 @@ pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn request(from: &str, to: &str, protocol: Protocol, port: u16) -> anyhow::Result<Request> {
+/// What is asked.
+enum Asked {
+    /// A connection.
+    Connection(Request),
+    /// A pod's isolation.
+    Pod(Name, Direction),
+}
+
+fn asked(args: &ExplainArgs, protocol: Protocol) -> anyhow::Result<Asked> {
     let party = |text: &str| text.parse::<Party>().map_err(|wrong| anyhow!(wrong));
-    Ok(Request {
-        from: party(from)?,
-        to: party(to)?,
-        protocol,
-        port,
+    let pod = |text: &str| text.parse::<Name>().map_err(|wrong| anyhow!("{wrong}"));
+    Ok(match (&args.from, &args.to) {
+        (None, None) => bail!(
+            "whose connection to whom? give --from and --to, e.g. --from shop/frontend --to shop/backend --port 8080; \
+             with one of them, what isolates that pod is told"
+        ),
+        (Some(from), None) => Asked::Pod(pod(from)?, Direction::Egress),
+        (None, Some(to)) => Asked::Pod(pod(to)?, Direction::Ingress),
+        (Some(from), Some(to)) => Asked::Connection(Request {
+            from: party(from)?,
+            to: party(to)?,
+            protocol,
+            port: args.port.context("which port? give --port")?,
+        }),
     })
 }
 
-fn from_files(args: &ExplainArgs, request: &Request) -> anyhow::Result<bool> {
+fn from_files(args: &ExplainArgs, asked: &Asked) -> anyhow::Result<bool> {
     let loaded = manifest::load(read(&args.files)?);
     if loaded.has_errors() {
         let errors: Vec<String> = loaded.errors().map(ToString::to_string).collect();
         bail!("the manifests have errors:\n{}", errors.join("\n"));
     }
-    let explanation = explain::explain(&loaded.cluster, request)?;
-    match args.output {
-        ReportFormat::Text => output::text(&explain::to_text(&explanation))?,
-        ReportFormat::Json => output::json(&explanation)?,
+    match asked {
+        Asked::Connection(request) => {
+            let explanation = explain::explain(&loaded.cluster, request)?;
+            match args.output {
+                ReportFormat::Text => output::text(&explain::to_text(&explanation))?,
+                ReportFormat::Json => output::json(&explanation)?,
+            }
+            Ok(explanation.allowed)
+        }
+        Asked::Pod(name, direction) => {
+            let description = explain::describe(&loaded.cluster, name, *direction)?;
+            match args.output {
+                ReportFormat::Text => output::text(&description.to_text())?,
+                ReportFormat::Json => output::json(&description)?,
+            }
+            Ok(true)
+        }
     }
-    Ok(explanation.allowed)
 }
 
 async fn ask(args: &ExplainArgs, request: ExplainRequest) -> anyhow::Result<bool> {

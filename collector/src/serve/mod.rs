@@ -1,5 +1,6 @@
 //! What the collector serves: Hubble's Observer, health, and Weir's own service, over TCP and a unix socket.
 
+mod explain;
 mod flows;
 mod listen;
 mod observer;
@@ -18,6 +19,7 @@ use tonic_health::ServingStatus;
 use weir_proto::observer::observer_server::ObserverServer;
 use weir_proto::weir::v1::collector_server::CollectorServer;
 
+pub use explain::Explainer;
 pub use listen::{ListenError, UnixSocket, tcp, unix};
 pub use observer::Observer;
 pub use weir::Collector;

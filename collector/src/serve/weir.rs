@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use weir_flow::{Mode, Tally, Timestamp};
-use weir_policy::explain::{self, Explanation, NamedRule, Party, Side};
-use weir_policy::model::{self, Name, Protocol};
+use weir_policy::model::{self, Name};
 use weir_proto::weir::v1 as wire;
 use weir_proto::weir::v1::collector_server;
 
+use super::explain::{Explainer, policy};
 use crate::endpoints::{EndpointInfo, EndpointView};
 use crate::pipeline::{LedgerLine, LossTotal, PipelineStatus, StatusView};
 use crate::policy_state::{PolicyInForce, PolicyReader};
 use crate::uplink::Uplink;
-
-const KIND: &str = "NetworkPolicy";
 
 /// The service.
 pub struct Collector {
@@ -24,6 +22,8 @@ pub struct Collector {
     pub mode: Mode,
     /// When this run began.
     pub started: Timestamp,
+    /// Answers from the policies in force.
+    pub explainer: Explainer,
     /// The policies in force.
     pub policies: PolicyReader,
     /// The pods' interfaces.
@@ -40,25 +40,8 @@ impl collector_server::Collector for Collector {
         &self,
         request: Request<wire::ExplainRequest>,
     ) -> Result<Response<wire::ExplainResponse>, Status> {
-        let request = explain_request(request.get_ref())?;
-        let state = self.policies.get();
-        let (cluster, revision) = (state.cluster.clone(), state.revision);
-        // Compiling for the nodes of both sides may take a while in a large cluster.
-        let explained =
-            tokio::task::spawn_blocking(move || explain::explain(&cluster, &request)).await;
-        let explained =
-            explained.map_err(|error| Status::internal(format!("explaining: {error}")))?;
-        let explanation = explained.map_err(|error| Status::not_found(error.to_string()))?;
-        let json = serde_json::to_string(&explanation)
-            .map_err(|error| Status::internal(format!("encoding the explanation: {error}")))?;
-        Ok(Response::new(wire::ExplainResponse {
-            revision,
-            node: self.node.to_string(),
-            text: explain::to_text(&explanation),
-            json,
-            allowed: explanation.allowed,
-            sides: sides(&explanation),
-        }))
+        let explained = self.explainer.explain(request.get_ref()).await?;
+        Ok(Response::new(explained))
     }
 
     async fn status(
@@ -108,60 +91,6 @@ impl Collector {
             endpoint(info, state, lines)
         };
         endpoints.iter().map(describe).collect()
-    }
-}
-
-fn explain_request(request: &wire::ExplainRequest) -> Result<explain::Request, Status> {
-    let invalid = |error: String| Status::invalid_argument(error);
-    let party = |name: &str, text: &str| {
-        text.parse::<Party>()
-            .map_err(|error| invalid(format!("{name}: {error}")))
-    };
-    let port = u16::try_from(request.port)
-        .ok()
-        .filter(|port| *port > 0)
-        .ok_or_else(|| invalid(format!("port: {} is not in 1..=65535", request.port)))?;
-    let protocol = Protocol::parse(&request.protocol).ok_or_else(|| {
-        invalid(format!(
-            "protocol: `{}` is none of TCP, UDP, SCTP",
-            request.protocol
-        ))
-    })?;
-    Ok(explain::Request {
-        from: party("from", &request.from)?,
-        to: party("to", &request.to)?,
-        protocol,
-        port,
-    })
-}
-
-fn sides(explanation: &Explanation) -> Vec<wire::SideVerdict> {
-    explanation.sides.iter().map(side).collect()
-}
-
-fn side(side: &Side) -> wire::SideVerdict {
-    let rule = |rule: &NamedRule| wire::RuleRef {
-        policy: Some(policy(&rule.policy)),
-        direction: side.direction.as_str().to_owned(),
-        index: rule.index,
-    };
-    wire::SideVerdict {
-        direction: side.direction.as_str().to_owned(),
-        pod: side.pod.to_string(),
-        allowed: side.allowed,
-        reason: side.reason.as_str().to_owned(),
-        rule: side.rule.as_ref().map(rule),
-        isolated_by: side.isolated_by.iter().map(policy).collect(),
-        nearest_miss: side.nearest_miss().unwrap_or_default(),
-        suggested_yaml: side.suggestion.clone().unwrap_or_default(),
-    }
-}
-
-fn policy(name: &Name) -> wire::PolicyRef {
-    wire::PolicyRef {
-        kind: KIND.to_owned(),
-        namespace: name.namespace.to_string(),
-        name: name.name.to_string(),
     }
 }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
 use weir_flow::Item;
 
 use spool::Spool;
@@ -109,6 +110,7 @@ pub struct Uplink {
 #[derive(Debug)]
 struct Shared {
     config: Config,
+    endpoint: Endpoint,
     spool: Mutex<Spool>,
     link: Mutex<Link>,
     /// Records wait in memory for a batch.
@@ -143,13 +145,14 @@ impl Uplink {
         let spool = Spool::open(&config.directory, config.node.clone(), config.max_bytes)?;
         let shared = Arc::new(Shared {
             config,
+            endpoint,
             spool: Mutex::new(spool),
             link: Mutex::new(Link::Down),
             buffered: Notify::new(),
             spooled: Notify::new(),
             acked: Notify::new(),
         });
-        let task = tokio::spawn(sender::run(shared.clone(), endpoint, shutdown));
+        let task = tokio::spawn(sender::run(shared.clone(), shutdown));
         Ok((Self { shared }, task))
     }
 
@@ -170,6 +173,11 @@ impl Uplink {
         drop(spool);
         self.shared.wake();
         position
+    }
+
+    /// The aggregator's address.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.shared.endpoint.clone()
     }
 
     /// How it fares.

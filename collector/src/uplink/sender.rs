@@ -51,11 +51,8 @@ pub(super) fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
 }
 
 /// Runs until `shutdown`, and then until everything is acknowledged or the grace time is over.
-pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, shutdown: CancellationToken) {
-    let sender = Sender {
-        shared: &shared,
-        endpoint,
-    };
+pub(super) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
+    let sender = Sender { shared: &shared };
     let end = async {
         shutdown.cancelled().await;
         shared.spool().flush();
@@ -78,7 +75,6 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Endpoint, shutdown: Cance
 
 struct Sender<'a> {
     shared: &'a Shared,
-    endpoint: Endpoint,
 }
 
 impl Sender<'_> {
@@ -136,7 +132,12 @@ impl Sender<'_> {
     }
 
     async fn connect(&self) -> Result<(Streaming<PutResult>, mpsc::Sender<FlightData>), Ended> {
-        let channel: Channel = self.endpoint.connect().await.map_err(Ended::Connect)?;
+        let channel: Channel = self
+            .shared
+            .endpoint
+            .connect()
+            .await
+            .map_err(Ended::Connect)?;
         let mut client =
             FlightServiceClient::new(channel).max_encoding_message_size(MAX_FRAME_BYTES + 4096);
         let (requests, stream) = mpsc::channel(WINDOW);
