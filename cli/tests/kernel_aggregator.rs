@@ -5,8 +5,8 @@ mod common;
 use std::fs::File;
 
 use common::{
-    DIAL, PATIENCE, POLICIES, Stage, eventually, files_with, is_root, observe, text, wait_for_flow,
-    weir,
+    DIAL, PATIENCE, POLICIES, Stage, eventually, files_with, is_root, observe, run, text,
+    wait_for_flow, weir,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use weir_testkit::{
@@ -106,6 +106,23 @@ fn kernel_records_of_all_nodes_are_kept_and_survive_a_sigkill() {
     wait_for_flow(&server, &[], |flow| {
         text(flow, "/node_name") == "node-2" && text(flow, "/traffic_direction") == "EGRESS"
     });
+
+    let explained = |more: &[&str]| {
+        let mut args = vec!["explain", "--server", &server, "--to", "demo/target"];
+        args.extend(more);
+        let output = run(&args);
+        let text = String::from_utf8(output.stdout).expect("text");
+        (output.status.code(), text)
+    };
+    let connection = ["--from", "demo/denied", "--port", "1234"];
+    eventually("a collector answers by way of the aggregator", || {
+        explained(&connection).0 == Some(1)
+    });
+    let (_, why) = explained(&connection);
+    assert!(why.contains("label app=allowed is missing"), "{why}");
+    let (code, who) = explained(&[]);
+    assert_eq!(code, Some(0), "{who}");
+    assert!(who.contains("from pods with app=allowed"), "{who}");
 
     first.kill().expect("killed");
     assert_eq!(
