@@ -2,9 +2,8 @@
 //!
 //! `catalogue.jsonl` in the state directory, a line for each change. A line with new numbers is on disk before the
 //! kernel gets one of them, so that an entry of the flow table can be named after any crash. What a crash left of a last
-//! line is dropped: nothing refers to it yet.
+//! line is dropped: nothing refers to it yet. Now and then the file is written anew in short.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,12 +11,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use weir_policy::compile::{Catalogue, Mark, Stored};
 
+use crate::names::Revisions;
 use crate::state::{StateDir, StateError};
 
 const FILE: &str = "catalogue.jsonl";
-/// Epochs that are remembered. A flow is judged anew at its first packet under another epoch, so old ones are idle
-/// flows'.
-const EPOCHS: usize = 4096;
+/// The file is written anew when so much was added, or as much as it had before.
+const MIN_ADDED: usize = 1 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,7 +33,7 @@ pub struct Restored {
     /// What numbers mean.
     pub catalogue: Catalogue,
     /// Policy revisions by epoch.
-    pub revisions: BTreeMap<u32, u64>,
+    pub revisions: Revisions,
     /// The last revision that was about to come into force: that of an epoch which `revisions` does not have.
     pub last_revision: u64,
 }
@@ -42,9 +41,14 @@ pub struct Restored {
 /// Writes the file.
 #[derive(Debug)]
 pub struct Journal {
+    state: StateDir,
     path: PathBuf,
     file: File,
     mark: Mark,
+    revisions: Revisions,
+    /// Bytes that it had when it was written anew, and that were added since.
+    base: usize,
+    added: usize,
 }
 
 impl Journal {
@@ -55,49 +59,54 @@ impl Journal {
     /// [`StateError`].
     pub fn open(state: &StateDir) -> Result<(Self, Restored), StateError> {
         let path = state.path().join(FILE);
-        let mut restored = read(&path)?;
-        while restored.revisions.len() > EPOCHS {
-            restored.revisions.pop_first();
-        }
-        let lines = [Line::Added(
+        let restored = read(&path)?;
+        let (file, base) = rewrite(
+            state,
+            &restored.catalogue,
             restored.last_revision,
-            restored.catalogue.clone().into(),
-        )];
-        let epochs = restored
-            .revisions
-            .iter()
-            .map(|(epoch, revision)| Line::InForce(*epoch, *revision));
-        let mut text = Vec::new();
-        for line in lines.into_iter().chain(epochs) {
-            encode(&mut text, &line).map_err(|source| failed("writing", &path, source))?;
-        }
-        state.save_bytes(FILE, &text)?;
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.map_err(|source| failed("opening", &path, source))?;
-        Ok((
-            Self {
-                path,
-                file,
-                mark: restored.catalogue.mark(),
-            },
-            restored,
-        ))
+            &restored.revisions,
+        )?;
+        let journal = Self {
+            state: state.clone(),
+            path,
+            file,
+            mark: restored.catalogue.mark(),
+            revisions: restored.revisions.clone(),
+            base,
+            added: 0,
+        };
+        Ok((journal, restored))
     }
 
-    /// Has what is new in the catalogue on disk. To be called before a revision's update is applied.
+    /// Has what is new in the catalogue on disk. To be called before a revision's update is applied. A new revision
+    /// alone is written, but not waited for: it must survive this process, and after a crash of the machine the kernel
+    /// has no numbers any more.
     ///
     /// # Errors
     ///
     /// [`StateError::File`]; the update must not be applied then.
     pub fn record(&mut self, catalogue: &Catalogue, revision: u64) -> Result<(), StateError> {
-        if catalogue.mark() == self.mark {
+        let mark = catalogue.mark();
+        if mark == self.mark {
+            return Ok(());
+        }
+        if self.added > self.base.max(MIN_ADDED) {
+            let written = rewrite(&self.state, catalogue, revision, &self.revisions)?;
+            (self.file, self.base, self.added) = (written.0, written.1, 0);
+            self.mark = mark;
             return Ok(());
         }
         self.append(&Line::Added(revision, catalogue.added(self.mark)))?;
-        self.file
-            .sync_data()
-            .map_err(|source| failed("writing", &self.path, source))?;
-        self.mark = catalogue.mark();
+        let numbers = Mark {
+            revision: self.mark.revision,
+            ..mark
+        };
+        if numbers != self.mark {
+            self.file
+                .sync_data()
+                .map_err(|source| failed("writing", &self.path, source))?;
+        }
+        self.mark = mark;
         Ok(())
     }
 
@@ -108,14 +117,38 @@ impl Journal {
     ///
     /// [`StateError::File`].
     pub fn in_force(&mut self, epoch: u32, revision: u64) -> Result<(), StateError> {
+        self.revisions.put(epoch, revision);
         self.append(&Line::InForce(epoch, revision))
     }
 
     fn append(&mut self, line: &Line) -> Result<(), StateError> {
         let mut text = Vec::new();
         let written = encode(&mut text, line).and_then(|()| self.file.write_all(&text));
+        self.added += text.len();
         written.map_err(|source| failed("writing", &self.path, source))
     }
+}
+
+/// Writes the file anew, and opens it to go on. Says how long it is.
+fn rewrite(
+    state: &StateDir,
+    catalogue: &Catalogue,
+    revision: u64,
+    revisions: &Revisions,
+) -> Result<(File, usize), StateError> {
+    let path = state.path().join(FILE);
+    let first = Line::Added(revision, catalogue.clone().into());
+    let epochs = revisions
+        .iter()
+        .map(|(epoch, revision)| Line::InForce(epoch, revision));
+    let mut text = Vec::new();
+    for line in std::iter::once(first).chain(epochs) {
+        encode(&mut text, &line).map_err(|source| failed("writing", &path, source))?;
+    }
+    state.save_bytes(FILE, &text)?;
+    let file = OpenOptions::new().append(true).open(&path);
+    let file = file.map_err(|source| failed("opening", &path, source))?;
+    Ok((file, text.len()))
 }
 
 fn encode(text: &mut Vec<u8>, line: &Line) -> io::Result<()> {
@@ -139,7 +172,7 @@ fn read(path: &Path) -> Result<Restored, StateError> {
                 restored.last_revision = revision;
             }
             Ok(Line::InForce(epoch, revision)) => {
-                restored.revisions.insert(epoch, revision);
+                restored.revisions.put(epoch, revision);
                 restored.last_revision = restored.last_revision.max(revision);
             }
             Err(_) if lines.peek().is_none() => {} // torn by a crash: no number in it has reached the kernel
@@ -208,12 +241,33 @@ mod tests {
                 Some(2)
             );
             assert_eq!(restored.catalogue.mark(), catalogue(3).mark());
-            assert_eq!(restored.revisions, BTreeMap::from([(1, 1)]));
+            assert_eq!(restored.revisions, Revisions::from_iter([(1, 1)]));
             assert_eq!(
                 restored.last_revision, 2,
                 "about to come into force when it stopped"
             );
         }
+    }
+
+    #[test]
+    fn the_file_stays_short_however_often_policies_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path()).unwrap();
+        let (mut journal, _) = Journal::open(&state).unwrap();
+        for revision in 1..=30_000_u32 {
+            let mut stored: Stored = catalogue(3).into();
+            stored.next.revision = revision.into();
+            journal.record(&stored.into(), revision.into()).unwrap();
+            journal.in_force(revision, revision.into()).unwrap();
+        }
+        let length = std::fs::metadata(directory.path().join(FILE))
+            .unwrap()
+            .len();
+        assert!(length < 3 * MIN_ADDED as u64, "{length} bytes");
+        let (_, restored) = Journal::open(&state).unwrap();
+        assert_eq!(restored.catalogue.mark().revision, 30_000);
+        assert_eq!(restored.revisions.get(12_345), Some(12_345));
+        assert_eq!(restored.last_revision, 30_000);
     }
 
     #[test]

@@ -5,16 +5,19 @@
 //! [`TOMBSTONE`], so that a flow that began before the change is named as it was.
 
 mod identity;
+mod revisions;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use weir_flow::{Endpoint, EndpointKind, PolicyRef, Rule, ServiceRef, Timestamp};
 
 pub use identity::IdentityNumbers;
 pub(crate) use identity::fnv1a;
+pub use revisions::Revisions;
 
 /// How long the former owner of an address is remembered.
 pub const TOMBSTONE: Duration = Duration::from_secs(120);
@@ -47,7 +50,7 @@ pub struct Names {
     locals: Map<u32, LocalEndpoint>,
     rules: Map<u32, Arc<Rule>>,
     sets: Map<u32, Arc<[PolicyRef]>>,
-    revisions: Map<u32, u64>,
+    revisions: ArcSwap<Revisions>,
     world: Arc<Endpoint>,
     unknown: LocalEndpoint,
     no_rule: Arc<Rule>,
@@ -63,7 +66,7 @@ impl Default for Names {
             locals: Map::default(),
             rules: Map::default(),
             sets: Map::default(),
-            revisions: Map::default(),
+            revisions: ArcSwap::default(),
             world: Arc::new(nameless(EndpointKind::World, identity::WORLD)),
             unknown: LocalEndpoint {
                 endpoint: Arc::new(nameless(EndpointKind::Unknown, identity::UNKNOWN)),
@@ -136,9 +139,8 @@ impl Names {
 
     /// The revision that an epoch stands for; the epoch itself if it is not known any more.
     pub fn revision(&self, epoch: u32) -> u64 {
-        self.revisions
-            .get(&epoch)
-            .map_or(u64::from(epoch), |revision| *revision)
+        let revision = self.revisions.load().get(epoch);
+        revision.unwrap_or(u64::from(epoch))
     }
 
     /// `address` belongs to `endpoint` from `since` on.
@@ -229,7 +231,11 @@ impl Names {
 
     /// Says which revision an epoch stands for.
     pub fn put_revision(&self, epoch: u32, revision: u64) {
-        self.revisions.insert(epoch, revision);
+        self.revisions.rcu(|revisions| {
+            let mut revisions = Revisions::clone(revisions);
+            revisions.put(epoch, revision);
+            revisions
+        });
     }
 }
 

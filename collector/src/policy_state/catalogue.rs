@@ -1,6 +1,5 @@
 //! What the catalogue's numbers are called in records.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_flow::{Direction, PolicyRef, Rule};
@@ -8,7 +7,7 @@ use weir_policy::compile::{Catalogue, Compiler, Mark, Stored};
 use weir_policy::model::{self, Name};
 use weir_policy::tables::{IdentityId, SetId};
 
-use crate::names::Names;
+use crate::names::{Names, Revisions};
 
 /// Sets that are described although no endpoint has them: flows and denials that they judged may be there still.
 const OLD_SETS: u32 = 8192;
@@ -22,14 +21,10 @@ pub(super) struct Named(Mark);
 
 impl Named {
     /// Everything that an earlier run numbered.
-    pub(super) fn all(
-        names: &Names,
-        catalogue: &Catalogue,
-        revisions: &BTreeMap<u32, u64>,
-    ) -> Self {
+    pub(super) fn all(names: &Names, catalogue: &Catalogue, revisions: &Revisions) -> Self {
         name(names, &catalogue.added(Mark::default()));
-        for (epoch, revision) in revisions {
-            names.put_revision(*epoch, *revision);
+        for (epoch, revision) in revisions.iter() {
+            names.put_revision(epoch, revision);
         }
         Self(catalogue.mark())
     }

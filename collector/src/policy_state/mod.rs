@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use weir_flow::{Mode, Timestamp};
 use weir_policy::compile::{Change, Compiler};
 use weir_policy::model::{Kind, Name, Object, ObjectChange, Pod};
@@ -115,7 +115,7 @@ impl PolicyState {
         let epoch = parts.endpoints.adopted_epoch;
         let named = Named::all(&parts.names, &restored.catalogue, &restored.revisions);
         let mut in_force = Tables::clone(&parts.endpoints.adopted);
-        let known = restored.revisions.get(&epoch).copied();
+        let known = restored.revisions.get(epoch);
         in_force.revision = known.unwrap_or(restored.last_revision);
         let mut compiler = Compiler::new(parts.node.clone(), restored.catalogue);
         compiler.adopt(in_force.clone());
@@ -188,11 +188,24 @@ impl PolicyState {
         if batch.changes.is_empty() {
             return;
         }
+        let kinds = batch.changes.iter().map(|change| change.subject().0);
+        let policies = kinds.filter(|kind| *kind == Kind::NetworkPolicy).count();
         let changes = self.take(batch.changes);
         self.try_bring_into_force(changes).await;
-        if !self.is_behind {
-            let seconds = batch.since.elapsed().as_secs_f64();
-            self.parts.own.change_seconds.observe(seconds);
+        if self.is_behind {
+            return;
+        }
+        let elapsed = batch.since.elapsed();
+        let seconds = elapsed.as_secs_f64();
+        self.parts.own.change_seconds.observe(seconds);
+        if policies > 0 {
+            let revision = self.compiler.tables().revision;
+            info!(
+                revision,
+                policies,
+                ?elapsed,
+                "changed policies are in force"
+            );
         }
     }
 
@@ -365,12 +378,8 @@ impl PolicyState {
             .own
             .policy_revision
             .set(i64::try_from(revision).unwrap_or(i64::MAX));
-        info!(
-            revision,
-            epoch = applied.epoch,
-            writes = applied.writes,
-            "applied"
-        );
+        let (epoch, writes) = (applied.epoch, applied.writes);
+        debug!(revision, epoch, writes, "applied");
         Ok(())
     }
 
