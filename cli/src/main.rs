@@ -4,6 +4,8 @@ mod args;
 mod client;
 mod commands;
 mod demo;
+#[cfg(test)]
+mod deploy;
 mod output;
 
 use std::io;

@@ -9,7 +9,7 @@ use super::object::ObjectError;
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The process lacks the capabilities to load and attach programs.
-    #[error("missing {missing}: run weir as root, or grant CAP_BPF and CAP_NET_ADMIN")]
+    #[error("missing {missing}: run weir as root, or grant CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
     Capabilities {
         /// The capabilities that are missing, comma-separated.
         missing: String,

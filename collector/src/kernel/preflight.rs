@@ -52,20 +52,23 @@ fn release() -> String {
 
 fn capabilities() -> Result<(), KernelError> {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    let all = has(Capability::CAP_SYS_ADMIN); // which stands for CAP_BPF, not for CAP_NET_ADMIN
-    let mut missing = Vec::new();
-    if !all && !has(Capability::CAP_BPF) {
-        missing.push("CAP_BPF");
-    }
-    if !has(Capability::CAP_NET_ADMIN) {
-        missing.push("CAP_NET_ADMIN");
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(KernelError::Capabilities {
-        missing: missing.join(" and "),
-    })
+    missing(has).map_or(Ok(()), |missing| Err(KernelError::Capabilities { missing }))
+}
+
+/// What is needed and not there, in words. CAP_PERFMON: without it the verifier refuses the programs' pointer arithmetic.
+fn missing(has: impl Fn(Capability) -> bool) -> Option<String> {
+    let all = has(Capability::CAP_SYS_ADMIN); // which stands for CAP_BPF and CAP_PERFMON, not for CAP_NET_ADMIN
+    let needed = [
+        ("CAP_BPF", all || has(Capability::CAP_BPF)),
+        ("CAP_NET_ADMIN", has(Capability::CAP_NET_ADMIN)),
+        ("CAP_PERFMON", all || has(Capability::CAP_PERFMON)),
+    ];
+    let missing: Vec<_> = needed
+        .iter()
+        .filter(|(_, is_there)| !is_there)
+        .map(|(name, _)| *name)
+        .collect();
+    (!missing.is_empty()).then(|| missing.join(" and "))
 }
 
 /// Makes sure that `root` lies on a bpf file system; mounts one at `/sys/fs/bpf` if that is what is missing.
@@ -106,6 +109,24 @@ pub(super) fn is_bpffs(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_capability_that_is_missing_is_named() {
+        use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN};
+        let given =
+            |set: &'static [Capability]| missing(move |capability| set.contains(&capability));
+        assert_eq!(given(&[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON]), None);
+        assert_eq!(given(&[CAP_SYS_ADMIN, CAP_NET_ADMIN]), None);
+        assert_eq!(
+            given(&[CAP_BPF, CAP_NET_ADMIN]).as_deref(),
+            Some("CAP_PERFMON")
+        );
+        assert_eq!(given(&[CAP_SYS_ADMIN]).as_deref(), Some("CAP_NET_ADMIN"));
+        assert_eq!(
+            given(&[]).as_deref(),
+            Some("CAP_BPF and CAP_NET_ADMIN and CAP_PERFMON")
+        );
+    }
 
     #[test]
     fn a_directory_elsewhere_is_refused_with_a_hint() {
