@@ -74,6 +74,7 @@ struct Turn {
     book: Book,
     missing: Missing,
     next_sweep: Instant,
+    has_swept: bool,
     /// The last error, so that one that stays is logged once.
     trouble: Option<String>,
 }
@@ -99,23 +100,27 @@ impl Pipeline {
             .spawn(body)
     }
 
-    /// One turn: rings, tables if it is time, what has ended, delivery, deletion.
+    /// One turn: rings, tables if it is time, what has ended, delivery; then the rings' room is given back and what has
+    /// ended is deleted. The first turn looks at the tables first: what an earlier run had not released is known then.
     fn turn(&mut self, turn: &mut Turn) -> Result<(), KernelError> {
-        self.rings.drain(EVENTS, |event| turn.events.push(*event));
+        self.rings.read(EVENTS, |event| turn.events.push(*event));
         let is_sweep = Instant::now() >= turn.next_sweep;
         if turn.events.is_empty() && !is_sweep && !turn.reaper.is_due() {
             return Ok(());
         }
         let clock = self.clock.wall()?;
+        if !turn.has_swept {
+            self.sweep(turn, &clock)?;
+        }
         self.own.events.inc_by(turn.events.len() as u64);
         for event in turn.events.drain(..) {
             self.assembler
                 .event(&event, &clock, &mut |item| turn.items.push(item));
         }
-        if is_sweep {
-            turn.next_sweep = Instant::now() + self.sweep_interval;
+        if is_sweep && turn.has_swept {
             self.sweep(turn, &clock)?;
         }
+        turn.has_swept = true;
         let read = turn.reaper.read(
             &self.tables,
             &mut self.assembler,
@@ -127,12 +132,14 @@ impl Pipeline {
         self.ledger.note(&turn.items);
         self.sinks.deliver(&mut turn.items);
         self.ledger.save();
+        self.rings.release();
         turn.reaper.delete(&mut self.tables, read)
     }
 
     /// Reads all tables and the ledger once.
     fn sweep(&mut self, turn: &mut Turn, clock: &WallClock) -> Result<(), KernelError> {
         let began = Instant::now();
+        turn.next_sweep = began + self.sweep_interval;
         turn.missing.begin(&self.endpoints, &mut self.assembler);
         turn.book.begin();
         self.assembler.begin_sweep();
@@ -198,6 +205,7 @@ impl Turn {
             book: Book::default(),
             missing: Missing::default(),
             next_sweep: Instant::now(),
+            has_swept: false,
             trouble: None,
         }
     }

@@ -63,7 +63,7 @@ impl Assembler {
                 ingress: flags,
             },
         };
-        self.say(record, facts.judged(), out);
+        self.say(record, facts.judged(), clock, out);
     }
 
     /// The tuple began anew: the last word about the flow that had it, which is in no table any more.
@@ -103,7 +103,7 @@ impl Assembler {
             last_seen: clock.monotonic(event.time_ns),
             ..self.draft(&facts, RecordKind::Rejudged, clock)
         };
-        self.say(record, facts.judged(), out);
+        self.say(record, facts.judged(), clock, out);
     }
 }
 

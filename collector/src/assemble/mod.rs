@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use weir_flow::{Direction, Item, Record, Timestamp};
+use weir_flow::{Direction, Item, Record};
 
 pub use clock::WallClock;
 pub use draft::{direction, reason};
@@ -90,8 +90,8 @@ pub struct Assembler {
     tracked: HashMap<u64, Tracked, foldhash::fast::RandomState>,
     gone: HashSet<u32>,
     generation: u32,
-    /// When this run began: entries older than that were adopted.
-    started: Timestamp,
+    /// When this run began (CLOCK_MONOTONIC, ns): entries older than that were adopted.
+    started_ns: u64,
 }
 
 /// What was last said about an entry.
@@ -100,19 +100,21 @@ struct Tracked {
     record: Record,
     /// The verdict in it, as the kernel has it.
     judged: Judged,
+    /// When it was said (CLOCK_MONOTONIC, ns): the wall clock may step.
+    said_ns: u64,
     /// The sweep that last met it.
     generation: u32,
 }
 
 impl Assembler {
-    /// An assembler that has room for `expected` entries before it allocates.
+    /// An assembler that has room for `expected` entries before it allocates. `started_ns`: CLOCK_MONOTONIC now.
     pub fn new(
         run: Run,
         intervals: Intervals,
         timeouts: Timeouts,
         names: Arc<Names>,
         misses: Box<dyn NearestMiss>,
-        started: Timestamp,
+        started_ns: u64,
         expected: usize,
     ) -> Self {
         let tracked =
@@ -126,7 +128,7 @@ impl Assembler {
             tracked,
             gone: HashSet::new(),
             generation: 0,
-            started,
+            started_ns,
         }
     }
 
@@ -141,7 +143,13 @@ impl Assembler {
     }
 
     /// Emits `record` as the next one of its flow and remembers it.
-    fn say(&mut self, mut record: Record, judged: Judged, out: &mut impl FnMut(Item)) {
+    fn say(
+        &mut self,
+        mut record: Record,
+        judged: Judged,
+        clock: &WallClock,
+        out: &mut impl FnMut(Item),
+    ) {
         record.number = match self.tracked.get(&record.id.serial) {
             Some(before) => before.record.number.saturating_add(1),
             None => (u32::from(self.run.run) << 16) + 1,
@@ -151,6 +159,7 @@ impl Assembler {
         let tracked = Tracked {
             record,
             judged,
+            said_ns: clock.monotonic_ns,
             generation,
         };
         self.tracked.insert(tracked.record.id.serial, tracked);

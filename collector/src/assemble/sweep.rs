@@ -156,10 +156,10 @@ impl Assembler {
         let generation = self.generation;
         let judged = facts.judged();
         let Some(tracked) = self.tracked.get_mut(&facts.serial) else {
-            let adopted = clock.monotonic(facts.first_seen_ns) < self.started;
+            let adopted = facts.first_seen_ns < self.started_ns;
             let kind = if adopted { grown } else { first };
             let record = apply(self.draft(facts, kind, clock), reading, clock);
-            return self.say(record, judged, out);
+            return self.say(record, judged, clock, out);
         };
         tracked.generation = generation;
         if tracked.judged != judged {
@@ -169,12 +169,10 @@ impl Assembler {
                 first_seen,
                 ..self.draft(facts, changed, clock)
             };
-            return self.say(apply(record, reading, clock), judged, out);
+            return self.say(apply(record, reading, clock), judged, clock, out);
         }
-        let since_last = clock.now().0.saturating_sub(tracked.record.time.0);
-        if tracked.record.counts == reading.counts
-            || i128::from(since_last) < interval.as_nanos() as i128
-        {
+        let since_last = clock.monotonic_ns.saturating_sub(tracked.said_ns);
+        if tracked.record.counts == reading.counts || u128::from(since_last) < interval.as_nanos() {
             return;
         }
         let record = Record {
@@ -182,7 +180,7 @@ impl Assembler {
             kind: grown,
             ..tracked.record.clone()
         };
-        self.say(apply(record, reading, clock), judged, out);
+        self.say(apply(record, reading, clock), judged, clock, out);
     }
 
     /// The last word about a flow or denial.
@@ -204,7 +202,7 @@ impl Assembler {
             end: Some(why),
             ..draft
         };
-        self.say(apply(record, reading, clock), facts.judged(), out);
+        self.say(apply(record, reading, clock), facts.judged(), clock, out);
         self.tracked.remove(&facts.serial);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_datapath::abi::{
     self, Denial, DenialKey4, Event, EventKind, Flow, FlowKey4, IPPROTO_TCP, Tally, flow_state,
 };
-use weir_flow::{Direction, EndReason, Item, Record, RecordKind, Timestamp, Verdict};
+use weir_flow::{Direction, EndReason, Item, Record, RecordKind, Verdict};
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn assembler() -> Assembler {
         Timeouts::default(),
         Arc::new(Names::default()),
         Box::new(NoMiss),
-        Timestamp(0),
+        clock().monotonic_ns,
         16,
     )
 }
@@ -230,4 +230,48 @@ fn a_doorbell_of_a_denial_has_all_that_was_counted() {
     };
     let said = ring(&mut assembler, &denied);
     assert_eq!(said[0].counts.ingress_dropped.packets, 5);
+}
+
+/// The same moment's clock, some seconds later, after somebody has set the wall clock.
+fn stepped(seconds_later: u64, step_s: i64) -> WallClock {
+    let before = clock();
+    let later = seconds_later * 1_000_000_000;
+    WallClock {
+        wall_ns: before.wall_ns + later as i64 + step_s * 1_000_000_000,
+        monotonic_ns: before.monotonic_ns + later,
+        jiffies: before.jiffies + later / before.ns_per_jiffy,
+        ..before
+    }
+}
+
+#[test]
+fn a_step_of_the_wall_clock_changes_no_interval_and_no_age() {
+    for step_s in [-3600, 3600] {
+        let mut assembler = assembler();
+        let mut said = Vec::new();
+        let mut at = |clock: WallClock, flow: Flow| {
+            assembler.begin_sweep();
+            let out = &mut |item| said.push(item);
+            let disposition = assembler.flow(&key(), &flow, &clock, Pressure::Normal, out);
+            assert_eq!(disposition, Disposition::Keep);
+        };
+        at(clock(), flow(7, 1));
+        at(stepped(10, step_s), flow(7, 2));
+        at(stepped(16, step_s), flow(7, 3));
+        let young = Flow {
+            first_seen_ns: stepped(17, 0).monotonic_ns,
+            ..flow(8, 1)
+        };
+        at(stepped(17, step_s), young);
+        let said: Vec<_> = records(said)
+            .iter()
+            .map(|record| (record.kind, record.counts.ingress.packets))
+            .collect();
+        let expected = [
+            (RecordKind::Updated, 1),
+            (RecordKind::Updated, 3),
+            (RecordKind::Started, 1),
+        ];
+        assert_eq!(said, expected, "stepped by {step_s} s");
+    }
 }

@@ -209,7 +209,7 @@ pub(super) fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramF
     })
 }
 
-fn missing(what: &'static str, name: &str) -> KernelError {
+pub(super) fn missing(what: &'static str, name: &str) -> KernelError {
     KernelError::Missing {
         what,
         name: name.to_owned(),

@@ -13,6 +13,7 @@ mod overflow;
 mod pins;
 mod policy_maps;
 mod preflight;
+mod ring;
 mod rings;
 mod runner;
 mod sys;

@@ -180,7 +180,8 @@ impl Prober {
     /// What the programs said about the last packet.
     fn event(&mut self) -> Result<Option<Event>, KernelError> {
         let mut last = None;
-        self.rings.drain(64, |event| last = Some(*event));
+        self.rings.read(64, |event| last = Some(*event));
+        self.rings.release();
         Ok(last)
     }
 
