@@ -107,22 +107,7 @@ fn kernel_records_of_all_nodes_are_kept_and_survive_a_sigkill() {
         text(flow, "/node_name") == "node-2" && text(flow, "/traffic_direction") == "EGRESS"
     });
 
-    let explained = |more: &[&str]| {
-        let mut args = vec!["explain", "--server", &server, "--to", "demo/target"];
-        args.extend(more);
-        let output = run(&args);
-        let text = String::from_utf8(output.stdout).expect("text");
-        (output.status.code(), text)
-    };
-    let connection = ["--from", "demo/denied", "--port", "1234"];
-    eventually("a collector answers by way of the aggregator", || {
-        explained(&connection).0 == Some(1)
-    });
-    let (_, why) = explained(&connection);
-    assert!(why.contains("label app=allowed is missing"), "{why}");
-    let (code, who) = explained(&[]);
-    assert_eq!(code, Some(0), "{who}");
-    assert!(who.contains("from pods with app=allowed"), "{who}");
+    explains_by_asking_a_collector(&server);
 
     first.kill().expect("killed");
     assert_eq!(
@@ -149,4 +134,24 @@ fn kernel_records_of_all_nodes_are_kept_and_survive_a_sigkill() {
     assert_eq!(unique.len(), uuids.len(), "no record is there twice");
     drop(collectors);
     second.terminate(PATIENCE).expect("stopped");
+}
+
+/// The policies are with the collectors, and the aggregator asks one of them.
+fn explains_by_asking_a_collector(server: &str) {
+    let explained = |more: &[&str]| {
+        let mut args = vec!["explain", "--server", server, "--to", "demo/target"];
+        args.extend(more);
+        let output = run(&args);
+        let text = String::from_utf8(output.stdout).expect("text");
+        (output.status.code(), text)
+    };
+    let connection = ["--from", "demo/denied", "--port", "1234"];
+    eventually("a collector answers by way of the aggregator", || {
+        explained(&connection).0 == Some(1)
+    });
+    let (_, why) = explained(&connection);
+    assert!(why.contains("label app=allowed is missing"), "{why}");
+    let (code, who) = explained(&[]);
+    assert_eq!(code, Some(0), "{who}");
+    assert!(who.contains("from pods with app=allowed"), "{who}");
 }

@@ -13,6 +13,8 @@ use crate::names::{IdentityNumbers, LocalEndpoint, Names};
 
 /// Protocol and port.
 type Port = (u8, u16);
+/// Where a Service is found.
+type Frontends = BTreeSet<(IpAddr, Port)>;
 
 /// Who has an address if several claim it: the later one. Of two pods, the one that stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,7 +154,7 @@ impl Naming {
         &mut self,
         name: &Name,
         service: &Arc<ServiceRef>,
-        (old, new): (BTreeSet<(IpAddr, Port)>, BTreeSet<(IpAddr, Port)>),
+        (old, new): (Frontends, Frontends),
     ) {
         for frontend in old.union(&new) {
             let claim = new
@@ -352,7 +354,7 @@ fn name_service(service: &Name) -> Endpoint {
 }
 
 /// Front ends at the Service's own addresses.
-fn frontends(service: Option<&Service>) -> BTreeSet<(IpAddr, Port)> {
+fn frontends(service: Option<&Service>) -> Frontends {
     let mut frontends = BTreeSet::new();
     let Some(service) = service else {
         return frontends;

@@ -26,6 +26,7 @@ pub struct Batch {
 }
 
 /// Where cluster state comes from.
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 pub enum Source {
     /// A directory.
     Manifests(Manifests),

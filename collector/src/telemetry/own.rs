@@ -83,6 +83,7 @@ pub struct OwnMetrics {
 const SWEEP_BUCKETS: [f64; 8] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0];
 
 impl OwnMetrics {
+    #[expect(clippy::too_many_lines, reason = "one entry for each metric")]
     pub(super) fn register(registry: &mut Registry) -> Self {
         let own = Self {
             events: Counter::default(),

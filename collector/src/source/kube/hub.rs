@@ -101,7 +101,7 @@ impl Hub {
         if matches!(kind, Kind::Namespace | Kind::NetworkPolicy) {
             self.release(now);
         }
-        refused.inspect(|refused| log(refused))
+        refused.inspect(log)
     }
 
     /// What is to be kept for a later run, as JSON, if it is something else than last time. Nothing before the first
