@@ -64,6 +64,11 @@ impl Candidate for PodEntry {
 
 const TERMINATING: u8 = 4;
 
+/// What all names of a namespace come after.
+fn first_of(namespace: &Arc<str>) -> Name {
+    Name::new(Arc::clone(namespace), "")
+}
+
 fn rank(pod: &Pod) -> u8 {
     let phase = match pod.phase {
         Phase::Running => 0,
@@ -82,7 +87,8 @@ fn rank(pod: &Pod) -> u8 {
 #[derive(Debug)]
 pub(crate) struct Addresses {
     node: Arc<str>,
-    pods: HashMap<Name, PodEntry, RandomState>,
+    /// In the order of their names: those of a namespace lie together.
+    pods: BTreeMap<Name, PodEntry>,
     claims: HashMap<IpAddr, Claims, RandomState>,
     nodes: BTreeMap<Arc<str>, Vec<IpAddr>>,
     node_claims: HashMap<IpAddr, BTreeSet<Arc<str>>, RandomState>,
@@ -128,7 +134,7 @@ impl Addresses {
         let world = chains.intern(Vec::new());
         Self {
             node,
-            pods: HashMap::default(),
+            pods: BTreeMap::new(),
             claims: HashMap::default(),
             nodes: BTreeMap::new(),
             node_claims: HashMap::default(),
@@ -177,10 +183,10 @@ impl Addresses {
     }
 
     /// The pods of a namespace, in the order of their names.
-    pub(crate) fn pods_of(&self, namespace: &str) -> impl Iterator<Item = &PodEntry> {
+    pub(crate) fn pods_of(&self, namespace: &Arc<str>) -> impl Iterator<Item = &PodEntry> {
         self.pods
-            .iter()
-            .filter(move |(name, _)| &*name.namespace == namespace)
+            .range(first_of(namespace)..)
+            .take_while(move |(name, _)| name.namespace == *namespace)
             .map(|(_, pod)| pod)
     }
 
@@ -309,11 +315,8 @@ impl Addresses {
             return;
         }
         let bases = &mut self.bases;
-        for (pod, entry) in self
-            .pods
-            .iter_mut()
-            .filter(|(pod, _)| pod.namespace == *name)
-        {
+        let pods = self.pods.range_mut(first_of(name)..);
+        for (pod, entry) in pods.take_while(|(pod, _)| pod.namespace == *name) {
             entry.base = bases.intern(BaseValue {
                 namespace_labels: labels.clone(),
                 ..entry.base.value.clone()
