@@ -3,6 +3,7 @@
     dead_code,
     unreachable_pub,
     missing_docs,
+    clippy::unwrap_used,
     reason = "each test binary uses a part of it"
 )]
 
