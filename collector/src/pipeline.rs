@@ -13,6 +13,7 @@ mod status;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ pub use status::{LedgerLine, LossTotal, PipelineStatus, StatusView, TableFill};
 
 /// Between two looks into the rings.
 const TICK: Duration = Duration::from_millis(20);
+/// How long the first look waits for the pods' names. Kubernetes may be long in coming with them; everything is in the
+/// tables until then.
+const NAMES: Duration = Duration::from_secs(10);
 /// More than a ring holds, so that one look empties it.
 const EVENTS: usize = 16_384;
 
@@ -52,6 +56,8 @@ pub struct Pipeline {
     pub assembler: Assembler,
     /// Makes losses and metrics of the ledger.
     pub ledger: Ledger,
+    /// Set when the policies are in force and the pods have their names.
+    pub ready: Arc<AtomicBool>,
     /// Who has an address; here only to be tidied.
     pub names: Arc<Names>,
     /// Which endpoints there are.
@@ -86,6 +92,7 @@ impl Pipeline {
     /// If the thread cannot be started.
     pub fn start(mut self, shutdown: CancellationToken) -> io::Result<JoinHandle<()>> {
         let body = move || {
+            self.wait_for_names(&shutdown);
             let mut turn = Turn::new();
             while !shutdown.is_cancelled() {
                 let result = self.turn(&mut turn);
@@ -98,6 +105,17 @@ impl Pipeline {
         thread::Builder::new()
             .name("pipeline".to_owned())
             .spawn(body)
+    }
+
+    /// Waits until the pods' names are known: what an earlier run left would be told without them, and then again.
+    fn wait_for_names(&self, shutdown: &CancellationToken) {
+        let until = Instant::now() + NAMES;
+        while !self.ready.load(Ordering::Relaxed)
+            && !shutdown.is_cancelled()
+            && Instant::now() < until
+        {
+            thread::sleep(TICK);
+        }
     }
 
     /// One turn: rings, tables if it is time, what has ended, delivery; then the rings' room is given back and what has

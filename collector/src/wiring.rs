@@ -221,6 +221,7 @@ pub async fn build(
             kernel.origin,
             started,
         )?,
+        ready: ready.clone(),
         names,
         endpoints: view,
         sinks: Sinks {

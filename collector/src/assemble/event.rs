@@ -33,8 +33,9 @@ impl Assembler {
         clock: &WallClock,
         out: &mut impl FnMut(Item),
     ) {
-        if self.tracked.contains_key(&event.serial) {
-            // The sweep was quicker and has said it, or will say what is new.
+        // The sweep was quicker and has said it, or will say what is new. What an earlier run left in the ring is in a
+        // table, which the first turn sweeps first, or has ended since, and is told of by its end.
+        if self.tracked.contains_key(&event.serial) || event.time_ns < self.started_ns {
             return;
         }
         let facts = facts(event);

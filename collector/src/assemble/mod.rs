@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use weir_flow::{Direction, Item, Record};
+use weir_flow::{Direction, Endpoint, EndpointKind, Item, Record};
 
 pub use clock::WallClock;
 pub use draft::{direction, reason};
@@ -35,7 +35,7 @@ pub use sweep::Disposition;
 pub use timeouts::{Pressure, Timeouts};
 
 use crate::names::Names;
-use draft::Judged;
+use draft::{Facts, Judged};
 
 /// Says what came nearest to allowing a denied connection.
 pub trait NearestMiss: Send {
@@ -104,6 +104,14 @@ struct Tracked {
     said_ns: u64,
     /// The sweep that last met it.
     generation: u32,
+}
+
+impl Tracked {
+    /// Whether it was said before anybody knew whose endpoint it is, and now somebody does.
+    fn is_named_since(&self, facts: &Facts, names: &Names) -> bool {
+        let is_known = |endpoint: &Endpoint| endpoint.kind != EndpointKind::Unknown;
+        !is_known(&self.record.local) && is_known(&names.local(facts.tuple.endpoint).endpoint)
+    }
 }
 
 impl Assembler {

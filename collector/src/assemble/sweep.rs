@@ -131,8 +131,8 @@ impl Assembler {
         self.finish(&facts, &reading, why, clock, out);
     }
 
-    /// Says what is new about a living entry: that it is there, that its verdict is another, or that its counts have
-    /// grown for an interval.
+    /// Says what is new about a living entry: that it is there, that its verdict is another, whose it is, or that its
+    /// counts have grown for an interval.
     fn meet(
         &mut self,
         facts: &Facts,
@@ -162,12 +162,13 @@ impl Assembler {
             return self.say(record, judged, clock, out);
         };
         tracked.generation = generation;
-        if tracked.judged != judged {
-            // Its doorbell found the ring full.
+        let is_judged_anew = tracked.judged != judged; // its doorbell found the ring full
+        if is_judged_anew || tracked.is_named_since(facts, &self.names) {
             let first_seen = tracked.record.first_seen;
+            let kind = if is_judged_anew { changed } else { grown };
             let record = Record {
                 first_seen,
-                ..self.draft(facts, changed, clock)
+                ..self.draft(facts, kind, clock)
             };
             return self.say(apply(record, reading, clock), judged, clock, out);
         }
@@ -193,7 +194,12 @@ impl Assembler {
         out: &mut impl FnMut(Item),
     ) {
         let draft = match self.tracked.get(&facts.serial) {
-            Some(tracked) if tracked.judged == facts.judged() => tracked.record.clone(),
+            Some(tracked)
+                if tracked.judged == facts.judged()
+                    && !tracked.is_named_since(facts, &self.names) =>
+            {
+                tracked.record.clone()
+            }
             _ => self.draft(facts, RecordKind::Ended, clock),
         };
         let record = Record {

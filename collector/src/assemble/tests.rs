@@ -6,9 +6,10 @@ use std::sync::Arc;
 use weir_datapath::abi::{
     self, Denial, DenialKey4, Event, EventKind, Flow, FlowKey4, IPPROTO_TCP, Tally, flow_state,
 };
-use weir_flow::{Direction, EndReason, Item, Record, RecordKind, Verdict};
+use weir_flow::{Direction, EndReason, Item, Record, RecordKind, Verdict, samples};
 
 use super::*;
+use crate::names::LocalEndpoint;
 
 struct NoMiss;
 
@@ -19,6 +20,10 @@ impl NearestMiss for NoMiss {
 }
 
 fn assembler() -> Assembler {
+    assembler_with(Arc::new(Names::default()))
+}
+
+fn assembler_with(names: Arc<Names>) -> Assembler {
     let run = Run {
         boot: 1,
         run: 1,
@@ -28,7 +33,7 @@ fn assembler() -> Assembler {
         run,
         Intervals::default(),
         Timeouts::default(),
-        Arc::new(Names::default()),
+        names,
         Box::new(NoMiss),
         clock().monotonic_ns,
         16,
@@ -219,17 +224,50 @@ fn a_doorbell_about_an_entry_that_the_sweep_has_told_of_says_nothing() {
 }
 
 #[test]
+fn a_doorbell_that_an_earlier_run_left_begins_nothing() {
+    let started = Event {
+        kind: EventKind::Started as u8,
+        time_ns: clock().monotonic_ns - 1,
+        ..replaced(7)
+    };
+    assert_eq!(ring(&mut assembler(), &started), []);
+}
+
+#[test]
 fn a_doorbell_of_a_denial_has_all_that_was_counted() {
     let mut assembler = assembler();
     let denied = Event {
         kind: EventKind::Denied as u8,
         verdict: abi::Verdict::Deny as u8,
-        extra: [1, 100],
+        time_ns: clock().monotonic_ns,
         egress: packets(0),
         ..replaced(7)
     };
     let said = ring(&mut assembler, &denied);
     assert_eq!(said[0].counts.ingress_dropped.packets, 5);
+}
+
+#[test]
+fn a_flow_is_told_again_once_it_is_known_whose_it_is() {
+    let names = Arc::new(Names::default());
+    let mut assembler = assembler_with(names.clone());
+    let said = sweep(&mut assembler, &[flow(7, 3), flow(8, 3)]);
+    assert_eq!(said[0].local.name.as_ref(), "");
+    let local = LocalEndpoint {
+        endpoint: samples::allowed().local,
+        mode: weir_flow::Mode::Enforce,
+    };
+    let pod = local.endpoint.name.clone();
+    names.put_local(1, local);
+    let said = ring(&mut assembler, &replaced(8));
+    assert_eq!(said[0].local.name, pod);
+    let said = sweep(&mut assembler, &[flow(7, 3)]);
+    assert_eq!(said.len(), 1, "at once");
+    assert_eq!(
+        (said[0].kind, &said[0].local.name),
+        (RecordKind::Updated, &pod)
+    );
+    assert_eq!(sweep(&mut assembler, &[flow(7, 3)]), []);
 }
 
 /// The same moment's clock, some seconds later, after somebody has set the wall clock.
