@@ -39,22 +39,25 @@ pub(crate) struct Args {
     report: bool,
 }
 
-/// The two builds of the same programs.
+/// The objects.
 #[derive(Clone, Copy)]
 enum Flavour {
     /// What release builds embed: no diagnostics.
     Plain,
-    /// With aya-log statements.
+    /// The same programs with aya-log statements.
     Log,
+    /// Other programs: what the bench compares Weir's with.
+    Bench,
 }
 
 // === impl Flavour ===
 
 impl Flavour {
-    fn features(self) -> &'static [&'static str] {
+    fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Plain => &[],
-            Self::Log => &["--features", "log"],
+            Self::Plain => &["--bin", "weir"],
+            Self::Log => &["--bin", "weir", "--features", "log"],
+            Self::Bench => &["--bin", "bench"],
         }
     }
 
@@ -62,16 +65,25 @@ impl Flavour {
         workspace::ebpf_objects().join(match self {
             Self::Plain => "weir.o",
             Self::Log => "weir-log.o",
+            Self::Bench => "bench.o",
         })
+    }
+
+    /// The binary target's name, and thus cargo's file's.
+    fn binary(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Log => "weir",
+            Self::Bench => "bench",
+        }
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let toolchain = Toolchain::find()?;
     let flavours: &[Flavour] = if args.log {
-        &[Flavour::Plain, Flavour::Log]
+        &[Flavour::Plain, Flavour::Log, Flavour::Bench]
     } else {
-        &[Flavour::Plain]
+        &[Flavour::Plain, Flavour::Bench]
     };
     for &flavour in flavours {
         let object = flavour.object();
@@ -98,8 +110,11 @@ pub(crate) fn clippy() -> Result<()> {
 /// Compiles one flavour; the path of cargo's own output.
 fn build(toolchain: &Toolchain, flavour: Flavour) -> Result<PathBuf> {
     let mut build = in_ebpf_crate(toolchain, toolchain.build());
-    run_to_success(build.args(flavour.features()))?;
-    Ok(target_dir().join(TARGET).join("release/weir"))
+    run_to_success(build.args(flavour.arguments()))?;
+    Ok(target_dir()
+        .join(TARGET)
+        .join("release")
+        .join(flavour.binary()))
 }
 
 /// Completes a cargo command with what every command on the kernel programs needs.

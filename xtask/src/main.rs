@@ -1,5 +1,6 @@
 //! The project's chores, one command each: `cargo xtask --help`. One file per chore; this one only dispatches.
 
+mod bench;
 mod build_ebpf;
 mod lint;
 mod report;
@@ -13,6 +14,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(about = "Weir's chores", disable_version_flag = true)]
 enum Chore {
+    /// Measure what a packet and a record cost, as root: `cargo xtask bench -- --help`
+    Bench(bench::Args),
     /// Build the kernel programs into target/bpf/
     BuildEbpf(build_ebpf::Args),
     /// Run clippy on the kernel programs
@@ -23,6 +26,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
+        Chore::Bench(args) => bench::run(&args),
         Chore::BuildEbpf(args) => build_ebpf::run(&args),
         Chore::ClippyEbpf => build_ebpf::clippy(),
         Chore::Lint => lint::run(),
