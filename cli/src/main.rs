@@ -44,7 +44,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
 }
 
 fn log_to_stderr(cli: &Cli) -> anyhow::Result<()> {
-    let mut filter = EnvFilter::try_new(&cli.log)
+    // kube logs every failed attempt as an error; the collector says once what it cannot reach.
+    let mut filter = EnvFilter::try_new(format!("kube_client=off,{}", cli.log))
         .map_err(|error| anyhow::anyhow!("--log: {}: {error}", cli.log))?;
     if let Command::Collector(args) = &cli.command
         && args.kernel_log.is_some()

@@ -4,6 +4,7 @@
 //! history refuses the version to go on from, and streams lists from any server's cache, however old. Here a list is
 //! always a consistent read (no resourceVersion), and a watch goes on from the last line that was understood.
 
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -67,13 +68,13 @@ pub(super) struct Told {
 /// Why a list or a watch ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
-    #[error("{0}")]
+    #[error("{}", with_causes(.0))]
     Request(kube::Error),
     #[error("the API server says {code} {reason}: {message}", code = .0.code, reason = .0.reason, message = .0.message)]
     Status(Box<Status>),
     #[error("not understood: {0}")]
     Decode(#[from] serde_json::Error),
-    #[error("reading the answer: {0}")]
+    #[error("reading the answer: {}", with_causes(.0))]
     Read(#[from] io::Error),
     #[error("a line is longer than {MAX_LINE} bytes")]
     TooLong,
@@ -81,6 +82,20 @@ pub(super) enum WatchError {
     Silent(Duration),
     #[error("a list or an object without resourceVersion")]
     NoVersion,
+}
+
+/// An error and what lies beneath it, each said once.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 impl From<kube::Error> for WatchError {
