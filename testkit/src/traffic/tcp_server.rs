@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Protocol, SockRef, Type};
 
 use super::{Peers, bind_all};
@@ -32,6 +34,8 @@ pub struct TcpServer {
 struct Shared {
     listener: TcpListener,
     stopping: AtomicBool,
+    /// Held while connections are taken.
+    taking: Mutex<()>,
     connections: AtomicU64,
     bytes: AtomicU64,
     peers: Peers,
@@ -51,9 +55,13 @@ impl TcpServer {
         socket
             .listen(BACKLOG)
             .map_err(Error::io("listen at port", port))?;
+        socket
+            .set_nonblocking(true)
+            .map_err(Error::io("listen at port", port))?;
         let shared = Arc::new(Shared {
             listener: socket.into(),
             stopping: AtomicBool::new(false),
+            taking: Mutex::default(),
             connections: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             peers: Peers::default(),
@@ -83,8 +91,9 @@ impl TcpServer {
             .port())
     }
 
-    /// How many connections it has accepted.
+    /// How many connections have reached it, those that wait to be accepted among them.
     pub fn connections_seen(&self) -> u64 {
+        self.shared.take();
         self.shared.connections.load(Ordering::Acquire)
     }
 
@@ -102,7 +111,7 @@ impl TcpServer {
 impl Drop for TcpServer {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
-        // Linux wakes an accept() whose socket is shut down. It fails only for a socket that is no listener any more.
+        // Linux wakes a poll() whose socket is shut down. It fails only for a socket that is no listener any more.
         let _ = SockRef::from(&self.shared.listener).shutdown(Shutdown::Both);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
@@ -117,18 +126,31 @@ impl Drop for TcpServer {
 
 impl Shared {
     fn accept(self: &Arc<Self>) {
-        for number in 0u64.. {
+        while !self.stopping.load(Ordering::Acquire) {
+            let mut listener = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+            // Woken for nothing, it finds nothing to take.
+            let _ = poll(&mut listener, PollTimeout::from(100u8));
+            self.take();
+        }
+    }
+
+    /// Takes all connections that wait.
+    fn take(self: &Arc<Self>) {
+        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
             match self.listener.accept() {
                 Ok((stream, peer)) => {
                     self.peers.add(peer);
-                    self.connections.fetch_add(1, Ordering::AcqRel);
+                    let number = self.connections.fetch_add(1, Ordering::AcqRel);
                     self.serve(number, stream);
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) if self.stopping.load(Ordering::Acquire) => return,
                 // Out of files, or a connection that was reset while it waited: the next may do better.
                 Err(error) => {
                     tracing::debug!(%error, "accept failed");
                     thread::sleep(Duration::from_millis(10));
+                    return;
                 }
             }
         }
