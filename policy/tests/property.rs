@@ -2,6 +2,7 @@
 
 mod generate;
 mod naive;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -124,6 +124,8 @@ pub(crate) struct Touched {
     pub(crate) networks: BTreeSet<IpNet>,
     /// Pods whose entry changed.
     pub(crate) pods: BTreeSet<Name>,
+    /// Those of them that have other addresses than before.
+    pub(crate) readdressed: BTreeSet<Name>,
     /// Whether the addresses of nodes changed, which carry node ports.
     pub(crate) node_addresses: bool,
 }
@@ -239,6 +241,15 @@ impl Addresses {
         (self.pods.get(name)?.placement == Placement::Here).then_some(name)
     }
 
+    /// All pods of this node that claim the address.
+    pub(crate) fn claimants(&self, address: IpAddr) -> impl Iterator<Item = &Name> {
+        let names = self.claims.get(&address).map_or(&[][..], Claims::names);
+        names.iter().filter(|name| {
+            let pod = self.pods.get(*name);
+            pod.is_some_and(|pod| pod.placement == Placement::Here)
+        })
+    }
+
     fn chain(&self, address: IpAddr) -> Arc<Chain> {
         let chain = self.cidrs.lookup(address).map(|(_, chain)| chain);
         Arc::clone(chain.unwrap_or(&self.world))
@@ -274,8 +285,12 @@ impl Addresses {
     pub(crate) fn set_pod(&mut self, name: &Name, pod: Option<&Pod>, touched: &mut Touched) {
         let completed = |pod: &&Pod| !matches!(pod.phase, Phase::Succeeded | Phase::Failed);
         let new = pod.filter(completed).map(|pod| self.entry(pod));
-        if self.pods.get(name) == new.as_ref() {
+        let old = self.pods.get(name);
+        if old == new.as_ref() {
             return;
+        }
+        if old.map(|pod| pod.ips) != new.as_ref().map(|pod| pod.ips) {
+            touched.readdressed.insert(name.clone());
         }
         if let Some(old) = self.pods.remove(name) {
             for address in old.ips() {

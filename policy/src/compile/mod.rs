@@ -302,7 +302,10 @@ impl Compiler {
 
     /// Where the touched places and endpoints are to be.
     fn goal(&mut self, mut dirty: Dirty) -> Goal {
-        let mut goal = Goal::default();
+        let mut goal = Goal {
+            readdressed: std::mem::take(&mut dirty.touched.readdressed),
+            ..Goal::default()
+        };
         if self.scope == Scope::All {
             self.everything(&mut dirty);
             goal.places = self.destinations(places(&self.tables));
@@ -318,10 +321,10 @@ impl Compiler {
             .chain(dirty.touched.networks.iter().copied().map(Place::Network))
             .chain(dirty.frontends.iter().copied().map(Place::Frontend));
         goal.places.extend(self.destinations(touched.collect()));
-        let hairpin = dirty.hairpin.iter();
-        dirty
-            .endpoints
-            .extend(hairpin.filter_map(|address| self.addresses.endpoint_at(*address).cloned()));
+        for address in &dirty.hairpin {
+            let pods = self.addresses.claimants(*address);
+            dirty.endpoints.extend(pods.cloned());
+        }
         dirty.endpoints.append(&mut dirty.touched.pods);
         for name in dirty.endpoints {
             let sets =

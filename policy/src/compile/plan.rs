@@ -39,6 +39,8 @@ pub(crate) struct Goal {
     pub(crate) places: BTreeMap<Place, Destination>,
     /// Endpoints that may have to switch: ingress and egress set, or gone.
     pub(crate) endpoints: BTreeMap<Name, Option<[SetKey; 2]>>,
+    /// Pods that have other addresses than before.
+    pub(crate) readdressed: BTreeSet<Name>,
 }
 
 /// Places with the same way: to the policies one place.
@@ -166,7 +168,7 @@ impl Planner<'_> {
             ..Plan::default()
         };
         self.choose_sets(goal.endpoints, &mut plan);
-        self.freeze(&mut plan);
+        self.freeze(&mut plan, &goal.readdressed);
         plan.switching = plan.switches.values().any(Option::is_some);
         plan.removal = if plan.frozen.is_empty() {
             Removal::AtOnce
@@ -248,7 +250,7 @@ impl Planner<'_> {
     }
 
     /// Finds the sets that endpoints cannot leave while places move, freezes them and empties them.
-    fn freeze(&mut self, plan: &mut Plan) {
+    fn freeze(&mut self, plan: &mut Plan, readdressed: &BTreeSet<Name>) {
         for sets in self.tables.endpoints.values() {
             for (direction, id) in by_direction(*sets) {
                 if matches!(self.live.key(id), Some(SetKey::Adopted(_))) {
@@ -257,7 +259,7 @@ impl Planner<'_> {
             }
         }
         if !plan.groups.is_empty() {
-            self.conflicts(plan);
+            self.conflicts(plan, readdressed);
         }
         if plan.frozen.is_empty() {
             return;
@@ -301,7 +303,7 @@ impl Planner<'_> {
         copy
     }
 
-    fn conflicts(&mut self, plan: &mut Plan) {
+    fn conflicts(&mut self, plan: &mut Plan, readdressed: &BTreeSet<Name>) {
         let mut pairs: BTreeMap<Pair, Vec<&Name>> = BTreeMap::new();
         for (name, sets) in &plan.switches {
             let (Some(old), Some(new)) = (self.tables.endpoints.get(name), sets) else {
@@ -325,7 +327,11 @@ impl Planner<'_> {
             let in_conflict = plan.groups.iter().enumerate().any(|(at, group)| {
                 let old = self.old_table(from, direction, group.old);
                 let says = [&rows[&from][at], &old, &rows[&to][at]];
-                !group.is_between(direction, says) && !self.is_itself(group, &names)
+                let is_itself = || match &names[..] {
+                    [name] => !readdressed.contains(*name) && self.is_itself(group, name),
+                    _ => false,
+                };
+                !group.is_between(direction, says) && !is_itself()
             });
             if in_conflict {
                 frozen.push((from, direction));
@@ -361,11 +367,10 @@ impl Planner<'_> {
         self.tables.table(set, old.identity).cloned()
     }
 
-    /// Whether all places are addresses of all these endpoints: a pod's traffic to itself is not judged by sets.
-    fn is_itself(&self, group: &Group, names: &[&Name]) -> bool {
-        let [name] = names else { return false };
+    /// Whether all places are addresses of this endpoint: a pod's traffic to itself is not judged by sets.
+    fn is_itself(&self, group: &Group, name: &Name) -> bool {
         let own = |place: &Place| match place {
-            Place::Peer(address) => self.addresses.endpoint_at(*address) == Some(*name),
+            Place::Peer(address) => self.addresses.endpoint_at(*address) == Some(name),
             Place::Frontend(_) | Place::Network(_) => false,
         };
         group.places.iter().all(own)

@@ -7,7 +7,10 @@ use ipnet::IpNet;
 use super::live::{Live, Place};
 use super::plan::{Destination, Fresh, Goal, Group, Plan, Planner, by_direction};
 use super::sets::{SetCompiler, SetKey};
-use crate::tables::{IdentityId, NodeAddress, Peer, PortTable, SetId, Tables, Update, Write};
+use crate::model::Name;
+use crate::tables::{
+    EndpointSets, IdentityId, NodeAddress, Peer, PortTable, SetId, Tables, Update, Write,
+};
 
 /// What an update leaves to the next one.
 #[derive(Debug, Default)]
@@ -34,13 +37,13 @@ impl Planner<'_> {
         let mut update = Update::default();
         update.prepare.append(&mut leftover.removals);
         self.prepare(&plan, &mut update.prepare);
-        update
-            .switch
-            .extend(plan.switches.iter().map(|(name, sets)| match sets {
-                Some(sets) => Write::Endpoint(name.clone(), *sets),
-                None => Write::RemoveEndpoint(name.clone()),
-            }));
+        let known = |name: &Name| self.tables.endpoints.contains_key(name);
+        let (switched, new): (Vec<_>, Vec<_>) =
+            plan.switches.iter().partition(|(name, _)| known(name));
+        update.switch.extend(switched.into_iter().map(switch));
         let temporary = self.addresses(&plan, &mut update);
+        // A new endpoint has no old verdicts: it comes when all addresses are what they will be.
+        update.switch.extend(new.into_iter().map(switch));
         let released = self.book(&plan, temporary);
         self.sets(&plan, &released.temporary, &mut update.sets);
         leftover.removals.clone_from(&update.cleanup);
@@ -208,6 +211,13 @@ pub(crate) fn sweep(
         .map(|(set, id)| Write::RemoveVerdict(set, id))
         .collect();
     writes.extend(missing);
+}
+
+fn switch((name, sets): (&Name, &Option<EndpointSets>)) -> Write {
+    match sets {
+        Some(sets) => Write::Endpoint(name.clone(), *sets),
+        None => Write::RemoveEndpoint(name.clone()),
+    }
 }
 
 fn verdict(set: SetId, identity: IdentityId, table: Option<PortTable>) -> Option<Write> {

@@ -92,7 +92,7 @@ impl View<'_> {
             && query.direction == Direction::Egress
             && let Some(backends) = self.backends_of_front_end(query)
         {
-            return self.to_service(pod, &policies, query, &backends);
+            return self.by_service(pod, &policies, query, &backends);
         }
         reasons.extend(self.own_node(query));
         let rule = self.allowing_rule(pod, &policies, query.direction, query);
@@ -118,7 +118,7 @@ impl View<'_> {
     }
 
     /// A connection to a Service goes to any of its backends: all must be allowed.
-    fn to_service(
+    fn by_service(
         &self,
         pod: &Pod,
         policies: &[&k8s_openapi::api::networking::v1::NetworkPolicy],
