@@ -76,6 +76,7 @@ pub struct Pipeline {
 struct Turn {
     events: Vec<Event>,
     items: Vec<Item>,
+    losses: Vec<Item>,
     reaper: Reaper,
     book: Book,
     missing: Missing,
@@ -131,10 +132,8 @@ impl Pipeline {
             self.sweep(turn, &clock)?;
         }
         self.own.events.inc_by(turn.events.len() as u64);
-        for event in turn.events.drain(..) {
-            self.assembler
-                .event(&event, &clock, &mut |item| turn.items.push(item));
-        }
+        self.assembler.events(&turn.events, &clock, &mut turn.items);
+        turn.events.clear();
         if is_sweep && turn.has_swept {
             self.sweep(turn, &clock)?;
         }
@@ -146,9 +145,13 @@ impl Pipeline {
             &clock,
             &mut turn.items,
         )?;
-        self.own.records.inc_by(turn.items.len() as u64);
-        self.ledger.note(&turn.items);
+        let records = turn.items.len() + turn.losses.len();
+        self.own.records.inc_by(records as u64);
+        self.ledger.note(&turn.losses);
         self.sinks.deliver(&mut turn.items);
+        let ledger = &self.ledger;
+        self.sinks
+            .deliver_losses(&mut turn.losses, |batch| ledger.save_before(batch));
         self.ledger.save();
         self.rings.release();
         turn.reaper.delete(&mut self.tables, read)
@@ -170,7 +173,7 @@ impl Pipeline {
         turn.reaper.retire(&self.tables, &self.endpoints)?;
         self.ledger
             .read(&mut self.counters, &mut turn.missing, clock, &mut |item| {
-                turn.items.push(item)
+                turn.losses.push(item)
             })?;
         turn.book.pressure = Pressure::of(&fills[..2]);
         turn.book.forget(&self.endpoints);
@@ -219,6 +222,7 @@ impl Turn {
         Self {
             events: Vec::new(),
             items: Vec::new(),
+            losses: Vec::new(),
             reaper: Reaper::default(),
             book: Book::default(),
             missing: Missing::default(),

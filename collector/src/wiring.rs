@@ -220,6 +220,7 @@ pub async fn build(
             state,
             kernel.origin,
             started,
+            |batch| uplink.as_ref().is_some_and(|uplink| uplink.has(batch)),
         )?,
         ready: ready.clone(),
         names,

@@ -1,9 +1,15 @@
 //! The first draft of a record: names for the numbers that the kernel stored with the verdict.
 
-use weir_datapath::abi::{self, Denial, Flow, flow_state};
-use weir_flow::{Counts, Direction, FlowId, Reason, Record, RecordKind, Tally, TcpFlags, Verdict};
+use std::sync::Arc;
 
-use super::{Assembler, EntryKey, Tuple, WallClock};
+use weir_datapath::abi::{self, Denial, Flow, flow_state};
+use weir_flow::{
+    Counts, Direction, Endpoint, FlowId, PolicyRef, Reason, Record, RecordKind, Rule, ServiceRef,
+    Tally, TcpFlags, Verdict,
+};
+
+use super::{Assembler, EntryKey, NearestMiss, Run, Tuple, WallClock};
+use crate::names::{LocalEndpoint, Lookup};
 
 /// What the kernel knows about a verdict, from a doorbell or from a table entry.
 #[derive(Clone, Copy, Debug)]
@@ -102,11 +108,12 @@ fn verdict(state: u32) -> Verdict {
     }
 }
 
-/// The kernel's reason as a record's. The names are the same; a number of a newer schema cannot occur, because the
-/// schema is part of the pin path.
+/// The kernel's reason as a record's: both are in the same order, the kernel's count from 1. A number of a newer schema
+/// cannot occur, because the schema is part of the pin path.
 pub fn reason(number: u8) -> Reason {
-    abi::Reason::from_u8(number)
-        .and_then(|reason| Reason::parse(reason.as_str()))
+    let index = usize::from(number).checked_sub(1);
+    index
+        .and_then(|index| Reason::ALL.get(index).copied())
         .unwrap_or(Reason::DefaultDeny)
 }
 
@@ -158,72 +165,157 @@ pub(super) fn denial_counts(denial: &Denial, direction: Direction) -> Counts {
     }
 }
 
-impl Assembler {
-    /// Names everything the facts hold. Allocates nothing but the nearest miss of a new default deny.
-    pub(super) fn draft(&mut self, facts: &Facts, kind: RecordKind, clock: &WallClock) -> Record {
+/// The names of what facts hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    local: &'a LocalEndpoint,
+    remote: &'a Arc<Endpoint>,
+    service: Option<&'a Arc<ServiceRef>>,
+    rule: &'a Arc<Rule>,
+    isolated_by: &'a Arc<[PolicyRef]>,
+    revision: u64,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn of(facts: &Facts, names: &'a Lookup<'_>, clock: &WallClock) -> Self {
         let Tuple {
             endpoint,
             protocol,
-            local_ip,
             remote_ip,
-            local_port,
             remote_port,
-            icmp,
-            ethertype,
+            ..
         } = facts.tuple;
-        let first_seen = clock.monotonic(facts.first_seen_ns);
-        let local = self.names.local(endpoint);
         let is_service = facts.state & flow_state::SERVICE != 0;
-        let reason = reason(facts.reason);
-        let port = if facts.direction == Direction::Ingress {
-            local_port
-        } else {
-            remote_port
-        };
-        let nearest_miss = match reason {
-            Reason::DefaultDeny => {
-                self.misses
-                    .nearest_miss(endpoint, facts.direction, remote_ip, protocol, port)
-            }
-            _ => None,
-        };
-        Record {
-            time: clock.now(),
-            id: FlowId {
-                boot: self.run.boot,
-                serial: facts.serial,
-            },
-            number: 0,
-            kind,
-            first_seen,
-            last_seen: first_seen,
-            node: self.run.node.clone(),
-            remote: self.names.address(remote_ip, first_seen),
+        Self {
+            local: names.local(endpoint),
+            remote: names.address(remote_ip, clock.monotonic(facts.first_seen_ns)),
             service: if is_service {
-                self.names.service(remote_ip, protocol, remote_port)
+                names.service(remote_ip, protocol, remote_port)
             } else {
                 None
             },
-            local: local.endpoint,
-            local_ip,
-            remote_ip,
-            local_port,
-            remote_port,
-            icmp,
-            protocol,
+            rule: names.rule(facts.rule),
+            isolated_by: names.policies(facts.set),
+            revision: names.revision(facts.epoch),
+        }
+    }
+
+    /// Reads the reference counts that a record increments. Their sum means nothing.
+    pub(super) fn touch(&self) -> usize {
+        Arc::strong_count(&self.local.endpoint)
+            + Arc::strong_count(self.remote)
+            + Arc::strong_count(self.rule)
+            + Arc::strong_count(self.isolated_by)
+    }
+}
+
+/// What a first record is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Draft<'a> {
+    pub(super) run: &'a Run,
+    pub(super) facts: &'a Facts,
+    pub(super) found: Found<'a>,
+    pub(super) kind: RecordKind,
+    pub(super) clock: &'a WallClock,
+    pub(super) counts: Counts,
+    pub(super) tcp_flags: TcpFlags,
+}
+
+impl Draft<'_> {
+    /// Allocates nothing.
+    #[inline(always)] // made where it is to stay: a record that is moved is copied at once after it was written
+    pub(super) fn record(&self, reason: Reason, nearest_miss: Option<Arc<str>>) -> Record {
+        let Self {
+            run, facts, found, ..
+        } = self;
+        let first_seen = self.clock.monotonic(facts.first_seen_ns);
+        Record {
+            time: self.clock.now(),
+            id: FlowId {
+                boot: run.boot,
+                serial: facts.serial,
+            },
+            number: run.first_number(),
+            kind: self.kind,
+            first_seen,
+            last_seen: first_seen,
+            node: run.node.clone(),
+            local: found.local.endpoint.clone(),
+            remote: found.remote.clone(),
+            service: found.service.cloned(),
+            local_ip: facts.tuple.local_ip,
+            remote_ip: facts.tuple.remote_ip,
+            local_port: facts.tuple.local_port,
+            remote_port: facts.tuple.remote_port,
+            icmp: facts.tuple.icmp,
+            protocol: facts.tuple.protocol,
             direction: facts.direction,
             verdict: facts.verdict,
             reason,
-            rule: self.names.rule(facts.rule),
-            isolated_by: self.names.policies(facts.set),
+            rule: found.rule.clone(),
+            isolated_by: found.isolated_by.clone(),
             nearest_miss,
-            revision: self.names.revision(facts.epoch),
-            mode: local.mode,
-            counts: Counts::default(),
-            tcp_flags: TcpFlags::default(),
+            revision: found.revision,
+            mode: found.local.mode,
+            counts: self.counts,
+            tcp_flags: self.tcp_flags,
             end: None,
             source_nat_suspected: facts.state & flow_state::SOURCE_NAT_SUSPECTED != 0,
-            ethertype,
+            ethertype: facts.tuple.ethertype,
         }
+    }
+}
+
+impl Facts {
+    /// For a default deny: what came nearest to allowing it.
+    pub(super) fn nearest_miss(&self, misses: &mut dyn NearestMiss) -> Option<Arc<str>> {
+        if self.reason != abi::Reason::DefaultDeny as u8 {
+            return None;
+        }
+        let Tuple {
+            endpoint,
+            protocol,
+            remote_ip,
+            local_port,
+            remote_port,
+            ..
+        } = self.tuple;
+        let port = match self.direction {
+            Direction::Ingress => local_port,
+            Direction::Egress => remote_port,
+        };
+        misses.nearest_miss(endpoint, self.direction, remote_ip, protocol, port)
+    }
+}
+
+impl Assembler {
+    /// Names everything the facts hold; without counts.
+    pub(super) fn draft(&mut self, facts: &Facts, kind: RecordKind, clock: &WallClock) -> Record {
+        let nearest_miss = facts.nearest_miss(&mut *self.misses);
+        let names = self.names.read();
+        let draft = Draft {
+            run: &self.run,
+            facts,
+            found: Found::of(facts, &names, clock),
+            kind,
+            clock,
+            counts: Counts::default(),
+            tcp_flags: TcpFlags::default(),
+        };
+        draft.record(reason(facts.reason), nearest_miss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_the_kernel_keeps_its_name() {
+        for kernel in abi::Reason::ALL {
+            assert_eq!(reason(*kernel as u8).as_str(), kernel.as_str());
+        }
+        assert_eq!(reason(0), Reason::DefaultDeny);
+        assert_eq!(reason(u8::MAX), Reason::DefaultDeny);
     }
 }

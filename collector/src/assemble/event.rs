@@ -1,70 +1,90 @@
 //! A ring event becomes the first word about a flow.
 
+use std::hint::black_box;
+use std::iter;
+
 use weir_datapath::abi::{self, Event, EventKind};
 use weir_flow::{
     Counts, Direction, EndReason, Icmp, Item, Record, RecordKind, Tally, TcpFlags, Verdict,
 };
 
-use super::draft::{self, Facts};
+use super::draft::{self, Draft, Facts, Found};
 use super::sweep::Reading;
+use super::tracked::Tracked;
 use super::{Assembler, Tuple, WallClock, event_address};
 
+/// Events that are looked up together.
+const TOGETHER: usize = 16;
+
 impl Assembler {
-    /// Turns a doorbell into a record. Unknown kinds (of a newer kernel side) are left to the sweep.
-    pub fn event(&mut self, event: &Event, clock: &WallClock, out: &mut impl FnMut(Item)) {
-        const STARTED: u8 = EventKind::Started as u8;
-        const REPLACED: u8 = EventKind::Replaced as u8;
-        const REJUDGED: u8 = EventKind::Rejudged as u8;
-        const DENIED: u8 = EventKind::Denied as u8;
-        match event.kind {
-            STARTED => self.begin(event, RecordKind::Started, clock, out),
-            DENIED => self.begin(event, RecordKind::Denial, clock, out),
-            REPLACED => self.replaced(event, clock, out),
-            REJUDGED => self.rejudge(event, clock, out),
-            // `Ended` needs no word of its own: the sweep reads the final counts once late packets have come in.
-            _ => {}
+    /// Turns doorbells into records, in their order. Unknown kinds (of a newer kernel side) are left to the sweep.
+    pub fn events(&mut self, events: &[Event], clock: &WallClock, out: &mut Vec<Item>) {
+        for events in events.chunk_by(|a, b| !is_about_known(a) && !is_about_known(b)) {
+            match events {
+                [event] if is_about_known(event) => self.event(event, clock, out),
+                _ => self.begin(events, clock, out),
+            }
         }
     }
 
-    fn begin(
-        &mut self,
-        event: &Event,
-        kind: RecordKind,
-        clock: &WallClock,
-        out: &mut impl FnMut(Item),
-    ) {
-        // The sweep was quicker and has said it, or will say what is new. What an earlier run left in the ring is in a
-        // table, which the first turn sweeps first, or has ended since, and is told of by its end.
-        if self.tracked.contains_key(&event.serial) || event.time_ns < self.started_ns {
-            return;
+    /// Flows and denials that begin.
+    ///
+    /// Most of what they need has left the cores' caches since it was used last. So some are looked up together: their
+    /// waits for memory overlap, those of one after another would add up. Each record is made twice, once for the
+    /// stream and once to be tracked, each in its place: a copy of what was written just now would wait for that.
+    fn begin(&mut self, events: &[Event], clock: &WallClock, out: &mut Vec<Item>) {
+        for events in events.chunks(TOGETHER) {
+            let names = self.names.read();
+            let mut found = [None; TOGETHER];
+            let mut touched = 0;
+            for (event, found) in events.iter().zip(&mut found) {
+                if first_kind(event).is_some() {
+                    touched += usize::from(self.tracked.contains(event.serial));
+                    *found = Some(Found::of(&facts(event), &names, clock));
+                }
+            }
+            touched += found.iter().flatten().map(Found::touch).sum::<usize>();
+            black_box(touched);
+            for (event, found) in events.iter().zip(found) {
+                let (Some(kind), Some(found)) = (first_kind(event), found) else {
+                    continue;
+                };
+                if self.tracked.contains(event.serial) {
+                    // The sweep was quicker and has said it, or will say what is new.
+                    continue;
+                }
+                let facts = facts(event);
+                let nearest_miss = facts.nearest_miss(&mut *self.misses);
+                let (counts, tcp_flags) = counted(event, kind, facts.direction);
+                let draft = Draft {
+                    run: &self.run,
+                    facts: &facts,
+                    found,
+                    kind,
+                    clock,
+                    counts,
+                    tcp_flags,
+                };
+                let (reason, said) = (draft::reason(facts.reason), nearest_miss.clone());
+                out.extend(iter::once_with(|| Item::Flow(draft.record(reason, said))));
+                self.tracked.add(event.serial, || Tracked {
+                    record: draft.record(reason, nearest_miss),
+                    judged: facts.judged(),
+                    said_ns: clock.monotonic_ns,
+                    generation: self.generation,
+                });
+            }
         }
-        let facts = facts(event);
-        let mut record = self.draft(&facts, kind, clock);
-        let (egress, ingress) = (tally(event.egress, 0), tally(event.ingress, 0));
-        record.counts = match kind {
-            RecordKind::Denial => Counts {
-                egress_dropped: egress,
-                ingress_dropped: ingress,
-                ..Counts::default()
-            },
-            _ => Counts {
-                egress,
-                ingress,
-                ..Counts::default()
-            },
-        };
-        let flags = event.tcp_flags as u8;
-        record.tcp_flags = match facts.direction {
-            Direction::Egress => TcpFlags {
-                egress: flags,
-                ingress: 0,
-            },
-            Direction::Ingress => TcpFlags {
-                egress: 0,
-                ingress: flags,
-            },
-        };
-        self.say(record, facts.judged(), clock, out);
+    }
+
+    /// What an event says about a flow that there was before.
+    fn event(&mut self, event: &Event, clock: &WallClock, out: &mut Vec<Item>) {
+        let out = &mut |item| out.push(item);
+        if event.kind == EventKind::Replaced as u8 {
+            self.replaced(event, clock, out);
+        } else {
+            self.rejudge(event, clock, out);
+        }
     }
 
     /// The tuple began anew: the last word about the flow that had it, which is in no table any more.
@@ -89,7 +109,7 @@ impl Assembler {
     fn rejudge(&mut self, event: &Event, clock: &WallClock, out: &mut impl FnMut(Item)) {
         let facts = facts(event);
         // Otherwise the sweep was quicker, or will be the first to tell of this flow.
-        let Some(before) = self.tracked.get(&event.serial) else {
+        let Some(before) = self.tracked.get(event.serial) else {
             return;
         };
         if before.judged == facts.judged() {
@@ -106,6 +126,52 @@ impl Assembler {
         };
         self.say(record, facts.judged(), clock, out);
     }
+}
+
+/// Whether it is about a flow that there was before. `Ended` needs no word of its own: the sweep reads the final counts
+/// once late packets have come in.
+fn is_about_known(event: &Event) -> bool {
+    event.kind == EventKind::Replaced as u8 || event.kind == EventKind::Rejudged as u8
+}
+
+/// What is said about a flow or denial that begins.
+fn first_kind(event: &Event) -> Option<RecordKind> {
+    const STARTED: u8 = EventKind::Started as u8;
+    const DENIED: u8 = EventKind::Denied as u8;
+    match event.kind {
+        STARTED => Some(RecordKind::Started),
+        DENIED => Some(RecordKind::Denial),
+        _ => None,
+    }
+}
+
+/// What the event of a flow or denial that begins has counted.
+fn counted(event: &Event, kind: RecordKind, direction: Direction) -> (Counts, TcpFlags) {
+    let (egress, ingress) = (tally(event.egress, 0), tally(event.ingress, 0));
+    let counts = match kind {
+        RecordKind::Denial => Counts {
+            egress_dropped: egress,
+            ingress_dropped: ingress,
+            ..Counts::default()
+        },
+        _ => Counts {
+            egress,
+            ingress,
+            ..Counts::default()
+        },
+    };
+    let flags = event.tcp_flags as u8;
+    let tcp_flags = match direction {
+        Direction::Egress => TcpFlags {
+            egress: flags,
+            ingress: 0,
+        },
+        Direction::Ingress => TcpFlags {
+            egress: 0,
+            ingress: flags,
+        },
+    };
+    (counts, tcp_flags)
 }
 
 fn tally(tally: abi::Tally, extra: u64) -> Tally {

@@ -37,8 +37,8 @@ struct ReportedLine {
 
 impl Losses {
     /// Goes on where `reported` was taken. `since`: when what is reported next began at the earliest.
-    pub fn resume(reported: Reported, since: Timestamp) -> Self {
-        let lines = reported.lines.into_iter().map(|line| {
+    pub fn resume(reported: &Reported, since: Timestamp) -> Self {
+        let lines = reported.lines.iter().map(|line| {
             let key = LedgerKey {
                 endpoint: line.endpoint,
                 direction: line.direction,
@@ -100,7 +100,7 @@ impl Losses {
             if packets == 0 {
                 continue;
             }
-            let local = names.local(key.endpoint).endpoint;
+            let local = names.read().local(key.endpoint).endpoint.clone();
             let endpoint: Arc<str> = format!("{}/{}", local.namespace, local.name).into();
             let bytes = count.tally.bytes.wrapping_sub(before.bytes);
             out(Item::Loss(self.loss(
@@ -212,7 +212,7 @@ mod tests {
             })
             .collect();
         assert_eq!(packets, [3, 2]);
-        let mut later = Losses::resume(losses.reported(), Timestamp(10));
+        let mut later = Losses::resume(&losses.reported(), Timestamp(10));
         let count = LedgerCount {
             tally: Tally {
                 packets: 9,

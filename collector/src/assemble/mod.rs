@@ -18,14 +18,14 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod tracked;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
-use weir_flow::{Direction, Endpoint, EndpointKind, Item, Record};
+use weir_flow::{Direction, Item, Record};
 
 pub use clock::WallClock;
 pub use draft::{direction, reason};
@@ -35,7 +35,8 @@ pub use sweep::Disposition;
 pub use timeouts::{Pressure, Timeouts};
 
 use crate::names::Names;
-use draft::{Facts, Judged};
+use draft::Judged;
+use tracked::{Tracked, TrackedEntries};
 
 /// Says what came nearest to allowing a denied connection.
 pub trait NearestMiss: Send {
@@ -59,6 +60,13 @@ pub struct Run {
     pub run: u16,
     /// Node name.
     pub node: Arc<str>,
+}
+
+impl Run {
+    /// The number of the first record about a flow that this run has not met before.
+    fn first_number(&self) -> u32 {
+        (u32::from(self.run) << 16) + 1
+    }
 }
 
 /// How often a living flow is reported.
@@ -86,32 +94,11 @@ pub struct Assembler {
     timeouts: Timeouts,
     names: Arc<Names>,
     misses: Box<dyn NearestMiss>,
-    /// By serial.
-    tracked: HashMap<u64, Tracked, foldhash::fast::RandomState>,
+    tracked: TrackedEntries,
     gone: HashSet<u32>,
     generation: u32,
     /// When this run began (CLOCK_MONOTONIC, ns): entries older than that were adopted.
     started_ns: u64,
-}
-
-/// What was last said about an entry.
-#[derive(Debug)]
-struct Tracked {
-    record: Record,
-    /// The verdict in it, as the kernel has it.
-    judged: Judged,
-    /// When it was said (CLOCK_MONOTONIC, ns): the wall clock may step.
-    said_ns: u64,
-    /// The sweep that last met it.
-    generation: u32,
-}
-
-impl Tracked {
-    /// Whether it was said before anybody knew whose endpoint it is, and now somebody does.
-    fn is_named_since(&self, facts: &Facts, names: &Names) -> bool {
-        let is_known = |endpoint: &Endpoint| endpoint.kind != EndpointKind::Unknown;
-        !is_known(&self.record.local) && is_known(&names.local(facts.tuple.endpoint).endpoint)
-    }
 }
 
 impl Assembler {
@@ -125,15 +112,13 @@ impl Assembler {
         started_ns: u64,
         expected: usize,
     ) -> Self {
-        let tracked =
-            HashMap::with_capacity_and_hasher(expected, foldhash::fast::RandomState::default());
         Self {
             run,
             intervals,
             timeouts,
             names,
             misses,
-            tracked,
+            tracked: TrackedEntries::with_capacity(expected),
             gone: HashSet::new(),
             generation: 0,
             started_ns,
@@ -158,18 +143,21 @@ impl Assembler {
         clock: &WallClock,
         out: &mut impl FnMut(Item),
     ) {
-        record.number = match self.tracked.get(&record.id.serial) {
+        let before = self.tracked.get_mut(record.id.serial);
+        record.number = match &before {
             Some(before) => before.record.number.saturating_add(1),
-            None => (u32::from(self.run.run) << 16) + 1,
+            None => self.run.first_number(),
         };
         out(Item::Flow(record.clone()));
-        let generation = self.generation;
         let tracked = Tracked {
             record,
             judged,
             said_ns: clock.monotonic_ns,
-            generation,
+            generation: self.generation,
         };
-        self.tracked.insert(tracked.record.id.serial, tracked);
+        match before {
+            Some(before) => *before = tracked,
+            None => self.tracked.add(tracked.record.id.serial, || tracked),
+        }
     }
 }

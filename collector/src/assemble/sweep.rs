@@ -29,7 +29,7 @@ impl Assembler {
         self.generation += 1;
         let generation = self.generation;
         self.tracked
-            .retain(|_, tracked| tracked.generation + 2 >= generation);
+            .retain(|tracked| tracked.generation + 2 >= generation);
     }
 
     /// A flow entry as the sweep found it.
@@ -155,7 +155,7 @@ impl Assembler {
         };
         let generation = self.generation;
         let judged = facts.judged();
-        let Some(tracked) = self.tracked.get_mut(&facts.serial) else {
+        let Some(tracked) = self.tracked.get_mut(facts.serial) else {
             let adopted = facts.first_seen_ns < self.started_ns;
             let kind = if adopted { grown } else { first };
             let record = apply(self.draft(facts, kind, clock), reading, clock);
@@ -193,7 +193,7 @@ impl Assembler {
         clock: &WallClock,
         out: &mut impl FnMut(Item),
     ) {
-        let draft = match self.tracked.get(&facts.serial) {
+        let draft = match self.tracked.get(facts.serial) {
             Some(tracked)
                 if tracked.judged == facts.judged()
                     && !tracked.is_named_since(facts, &self.names) =>
@@ -209,7 +209,7 @@ impl Assembler {
             ..draft
         };
         self.say(apply(record, reading, clock), facts.judged(), clock, out);
-        self.tracked.remove(&facts.serial);
+        self.tracked.remove(facts.serial);
     }
 }
 

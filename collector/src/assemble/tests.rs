@@ -89,7 +89,7 @@ fn sweep(assembler: &mut Assembler, flows: &[Flow]) -> Vec<Record> {
 
 fn ring(assembler: &mut Assembler, event: &Event) -> Vec<Record> {
     let mut items = Vec::new();
-    assembler.event(event, &clock(), &mut |item| items.push(item));
+    assembler.events(std::slice::from_ref(event), &clock(), &mut items);
     records(items)
 }
 

@@ -1,156 +1,64 @@
 //! Names for the kernel's numbers and for addresses: who an address is, which rule a rule id is.
 //!
-//! Written by the task that owns the cluster state, read by the pipeline thread once per new flow. Every value is
+//! Written by the task that owns the cluster state, read by the pipeline thread some flows at a time. Every value is
 //! shared, so a record is named without allocating. An address that changed hands keeps its former owner for
 //! [`TOMBSTONE`], so that a flow that began before the change is named as it was.
+//!
+//! One lock for all tables: a flow needs seven lookups, and a lock for each would cost more than they do. Whoever holds
+//! a [`Lookup`] asks for no second one: with a change waiting in between, both would wait for ever.
 
 mod identity;
+mod lookup;
 mod revisions;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use dashmap::DashMap;
-use weir_flow::{Endpoint, EndpointKind, PolicyRef, Rule, ServiceRef, Timestamp};
+use weir_flow::{Endpoint, PolicyRef, Rule, ServiceRef, Timestamp};
 
 pub use identity::IdentityNumbers;
 pub(crate) use identity::fnv1a;
+pub use lookup::Lookup;
+use lookup::{Owner, Tables};
 pub use revisions::Revisions;
 
 /// How long the former owner of an address is remembered.
 pub const TOMBSTONE: Duration = Duration::from_secs(120);
 
-type Map<K, V> = DashMap<K, V, foldhash::fast::RandomState>;
-
 /// A pod interface of this node, as records name it.
 #[derive(Clone, Debug)]
 pub struct LocalEndpoint {
-    /// The pod; [`EndpointKind::Unknown`] while the interface is not mapped to one.
+    /// The pod; [`weir_flow::EndpointKind::Unknown`] while the interface is not mapped to one.
     pub endpoint: Arc<Endpoint>,
     /// Its mode.
     pub mode: weir_flow::Mode,
 }
 
-/// Who has an address, and who had it.
-#[derive(Clone, Debug)]
-struct Owner {
-    endpoint: Arc<Endpoint>,
-    since: Timestamp,
-    former: Option<(Arc<Endpoint>, Timestamp)>,
-}
-
-/// The lookup tables. Cheap to read from any thread; guards never leave a method.
-#[derive(Debug)]
-pub struct Names {
-    addresses: Map<IpAddr, Owner>,
-    services: Map<(IpAddr, u8, u16), Arc<ServiceRef>>,
-    node_ports: Map<(u8, u16), Arc<ServiceRef>>,
-    locals: Map<u32, LocalEndpoint>,
-    rules: Map<u32, Arc<Rule>>,
-    sets: Map<u32, Arc<[PolicyRef]>>,
-    revisions: ArcSwap<Revisions>,
-    world: Arc<Endpoint>,
-    unknown: LocalEndpoint,
-    no_rule: Arc<Rule>,
-    no_policies: Arc<[PolicyRef]>,
-}
-
-impl Default for Names {
-    fn default() -> Self {
-        Self {
-            addresses: Map::default(),
-            services: Map::default(),
-            node_ports: Map::default(),
-            locals: Map::default(),
-            rules: Map::default(),
-            sets: Map::default(),
-            revisions: ArcSwap::default(),
-            world: Arc::new(nameless(EndpointKind::World, identity::WORLD)),
-            unknown: LocalEndpoint {
-                endpoint: Arc::new(nameless(EndpointKind::Unknown, identity::UNKNOWN)),
-                mode: weir_flow::Mode::Enforce,
-            },
-            no_rule: Arc::new(Rule::None),
-            no_policies: Arc::new([]),
-        }
-    }
-}
-
-fn nameless(kind: EndpointKind, identity: u32) -> Endpoint {
-    let empty: Arc<str> = Arc::from("");
-    Endpoint {
-        kind,
-        identity,
-        namespace: empty.clone(),
-        name: empty,
-        labels: Arc::new([]),
-        workload: None,
-    }
-}
+/// The lookup tables.
+#[derive(Debug, Default)]
+pub struct Names(RwLock<Tables>);
 
 impl Names {
-    /// Whose address this was at `at`; the world's if nobody's.
-    pub fn address(&self, address: IpAddr, at: Timestamp) -> Arc<Endpoint> {
-        let Some(owner) = self.addresses.get(&address) else {
-            return self.world.clone();
-        };
-        match &owner.former {
-            Some((former, until)) if at < *until && at < owner.since => former.clone(),
-            _ => owner.endpoint.clone(),
-        }
+    /// For looking names up. Changes wait meanwhile.
+    pub fn read(&self) -> Lookup<'_> {
+        Lookup(self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The Service that has this front end: at an address of its own, or a node port at a node's.
-    pub fn service(&self, address: IpAddr, protocol: u8, port: u16) -> Option<Arc<ServiceRef>> {
-        if let Some(service) = self.services.get(&(address, protocol, port)) {
-            return Some(service.clone());
-        }
-        let owner = self.addresses.get(&address)?.endpoint.kind;
-        if !matches!(owner, EndpointKind::Host | EndpointKind::RemoteNode) {
-            return None;
-        }
-        self.node_ports
-            .get(&(protocol, port))
-            .map(|service| service.clone())
-    }
-
-    /// The pod behind an endpoint number.
-    pub fn local(&self, endpoint: u32) -> LocalEndpoint {
-        self.locals
-            .get(&endpoint)
-            .map_or_else(|| self.unknown.clone(), |local| local.clone())
-    }
-
-    /// The rule behind a rule id; [`Rule::None`] for the reserved ids.
-    pub fn rule(&self, rule: u32) -> Arc<Rule> {
-        self.rules
-            .get(&rule)
-            .map_or_else(|| self.no_rule.clone(), |rule| rule.clone())
-    }
-
-    /// The policies of a set: those that isolate an endpoint in the set's direction.
-    pub fn policies(&self, set: u32) -> Arc<[PolicyRef]> {
-        self.sets
-            .get(&set)
-            .map_or_else(|| self.no_policies.clone(), |policies| policies.clone())
-    }
-
-    /// The revision that an epoch stands for; the epoch itself if it is not known any more.
-    pub fn revision(&self, epoch: u32) -> u64 {
-        let revision = self.revisions.load().get(epoch);
-        revision.unwrap_or(u64::from(epoch))
+    /// Every change is one of one table: a panic leaves none half done.
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `address` belongs to `endpoint` from `since` on.
     pub fn put_address(&self, address: IpAddr, endpoint: Arc<Endpoint>, since: Timestamp) {
-        let former = self
+        let mut tables = self.write();
+        let former = tables
             .addresses
             .get(&address)
             .map(|owner| (owner.endpoint.clone(), since));
         let former = former.filter(|(was, _)| *was != endpoint);
-        self.addresses.insert(
+        tables.addresses.insert(
             address,
             Owner {
                 endpoint,
@@ -162,8 +70,10 @@ impl Names {
 
     /// `address` is nobody's from `at` on. Its owner is remembered for [`TOMBSTONE`].
     pub fn remove_address(&self, address: IpAddr, at: Timestamp) {
-        if let Some(mut owner) = self.addresses.get_mut(&address) {
-            let was = std::mem::replace(&mut owner.endpoint, self.world.clone());
+        let mut tables = self.write();
+        let world = tables.world.clone();
+        if let Some(owner) = tables.addresses.get_mut(&address) {
+            let was = std::mem::replace(&mut owner.endpoint, world);
             owner.former = Some((was, at));
             owner.since = at;
         }
@@ -172,7 +82,11 @@ impl Names {
     /// Forgets former owners whose time is over. Call now and then.
     pub fn expire(&self, now: Timestamp) {
         let horizon = now.0 - TOMBSTONE.as_nanos() as i64;
-        self.addresses.retain(|_, owner| {
+        let mut tables = self.write();
+        let Tables {
+            addresses, world, ..
+        } = &mut *tables;
+        addresses.retain(|_, owner| {
             if owner
                 .former
                 .as_ref()
@@ -180,68 +94,67 @@ impl Names {
             {
                 owner.former = None;
             }
-            owner.former.is_some() || !Arc::ptr_eq(&owner.endpoint, &self.world)
+            owner.former.is_some() || !Arc::ptr_eq(&owner.endpoint, world)
         });
     }
 
     /// Names a Service front end.
     pub fn put_service(&self, address: IpAddr, protocol: u8, port: u16, service: Arc<ServiceRef>) {
-        self.services.insert((address, protocol, port), service);
+        let key = (address, protocol, port);
+        self.write().services.insert(key, service);
     }
 
     /// The front end is no Service's any more.
     pub fn remove_service(&self, address: IpAddr, protocol: u8, port: u16) {
-        self.services.remove(&(address, protocol, port));
+        self.write().services.remove(&(address, protocol, port));
     }
 
     /// Names a node port.
     pub fn put_node_port(&self, protocol: u8, port: u16, service: Arc<ServiceRef>) {
-        self.node_ports.insert((protocol, port), service);
+        self.write().node_ports.insert((protocol, port), service);
     }
 
     /// The node port is no Service's any more.
     pub fn remove_node_port(&self, protocol: u8, port: u16) {
-        self.node_ports.remove(&(protocol, port));
+        self.write().node_ports.remove(&(protocol, port));
     }
 
     /// Names an endpoint number.
     pub fn put_local(&self, endpoint: u32, local: LocalEndpoint) {
-        self.locals.insert(endpoint, local);
+        self.write().locals.insert(endpoint, local);
     }
 
     /// The endpoint number is retired and no entry holds it.
     pub fn remove_local(&self, endpoint: u32) {
-        self.locals.remove(&endpoint);
+        self.write().locals.remove(&endpoint);
     }
 
     /// Names a rule id. Ids never change meaning.
     pub fn put_rule(&self, rule: u32, meaning: Arc<Rule>) {
-        self.rules.insert(rule, meaning);
+        self.write().rules.insert(rule, meaning);
     }
 
     /// Names the policies of a set.
     pub fn put_set(&self, set: u32, policies: Arc<[PolicyRef]>) {
-        self.sets.insert(set, policies);
+        self.write().sets.insert(set, policies);
     }
 
     /// Forgets the policies of sets that `keep` refuses.
     pub fn retain_sets(&self, keep: impl Fn(u32) -> bool) {
-        self.sets.retain(|set, _| keep(*set));
+        self.write().sets.retain(|set, _| keep(*set));
     }
 
     /// Says which revision an epoch stands for.
     pub fn put_revision(&self, epoch: u32, revision: u64) {
-        self.revisions.rcu(|revisions| {
-            let mut revisions = Revisions::clone(revisions);
-            revisions.put(epoch, revision);
-            revisions
-        });
+        self.write().revisions.put(epoch, revision);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::lookup::nameless;
     use super::*;
+    use weir_flow::EndpointKind;
 
     fn pod(name: &str) -> Arc<Endpoint> {
         Arc::new(Endpoint {
@@ -256,8 +169,8 @@ mod tests {
         let ip: IpAddr = "10.0.0.1".parse().expect("address");
         names.put_address(ip, pod("old"), Timestamp(1_000));
         names.put_address(ip, pod("new"), Timestamp(2_000));
-        assert_eq!(&*names.address(ip, Timestamp(1_500)).name, "old");
-        assert_eq!(&*names.address(ip, Timestamp(2_500)).name, "new");
+        assert_eq!(&*names.read().address(ip, Timestamp(1_500)).name, "old");
+        assert_eq!(&*names.read().address(ip, Timestamp(2_500)).name, "new");
     }
 
     #[test]
@@ -266,16 +179,16 @@ mod tests {
         let ip: IpAddr = "10.0.0.1".parse().expect("address");
         names.put_address(ip, pod("gone"), Timestamp(1_000));
         names.remove_address(ip, Timestamp(2_000));
-        assert_eq!(&*names.address(ip, Timestamp(1_999)).name, "gone");
+        assert_eq!(&*names.read().address(ip, Timestamp(1_999)).name, "gone");
         assert_eq!(
-            names.address(ip, Timestamp(2_001)).kind,
+            names.read().address(ip, Timestamp(2_001)).kind,
             EndpointKind::World
         );
         names.expire(Timestamp(2_000 + TOMBSTONE.as_nanos() as i64 + 1));
         assert_eq!(
-            names.address(ip, Timestamp(1_999)).kind,
+            names.read().address(ip, Timestamp(1_999)).kind,
             EndpointKind::World
         );
-        assert!(names.addresses.is_empty());
+        assert!(names.write().addresses.is_empty());
     }
 }

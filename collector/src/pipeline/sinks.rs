@@ -7,7 +7,7 @@ use weir_flow::Item;
 use crate::export::otlp::OtlpSink;
 use crate::recent::Recent;
 use crate::telemetry::FlowMetrics;
-use crate::uplink::Uplink;
+use crate::uplink::{Position, Uplink};
 
 /// All receivers of records.
 pub struct Sinks {
@@ -23,7 +23,7 @@ pub struct Sinks {
 
 impl Sinks {
     /// Hands items over. When this returns they survive a crash of the collector, as far as there is a spool.
-    pub(super) fn deliver(&mut self, items: &mut Vec<Item>) {
+    pub fn deliver(&mut self, items: &mut Vec<Item>) {
         if items.is_empty() {
             return;
         }
@@ -34,6 +34,22 @@ impl Sinks {
                 uplink.push(&*items);
             }
         }
+        self.show(items);
+    }
+
+    /// Hands losses over. `before` hears in which batch the aggregator is told of them, if there is one.
+    pub(super) fn deliver_losses(&mut self, losses: &mut Vec<Item>, before: impl FnOnce(Position)) {
+        if losses.is_empty() {
+            return;
+        }
+        if let Some(uplink) = &self.uplink {
+            uplink.append_apart(&*losses, before);
+        }
+        self.show(losses);
+    }
+
+    /// Hands items to those who do not keep them on disk.
+    fn show(&mut self, items: &mut Vec<Item>) {
         let items: Vec<Arc<Item>> = items.drain(..).map(Arc::new).collect();
         for item in &items {
             self.metrics.observe(item);

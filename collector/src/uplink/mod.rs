@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -74,7 +75,7 @@ pub enum UplinkError {
 }
 
 /// Names a batch: everything up to it survives a crash of the collector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     /// The collector's epoch.
     pub epoch: u64,
@@ -178,6 +179,22 @@ impl Uplink {
     /// The aggregator's address.
     pub(crate) fn endpoint(&self) -> Endpoint {
         self.shared.endpoint.clone()
+    }
+
+    /// Takes a few items as a batch of their own, which survives SIGKILL when this returns. `before` hears its position
+    /// before it is written: whether it was shows in [`Uplink::has`] of the next run.
+    pub fn append_apart<'a>(
+        &self,
+        items: impl IntoIterator<Item = &'a Item>,
+        before: impl FnOnce(Position),
+    ) {
+        self.shared.spool().append_apart(items, before);
+        self.shared.wake();
+    }
+
+    /// Whether a batch of an earlier run was written.
+    pub fn has(&self, position: Position) -> bool {
+        self.shared.spool().has(position)
     }
 
     /// How it fares.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use weir_flow::columns::{Codec, Rows};
-use weir_flow::{Item, Record, samples};
+use weir_flow::{Counts, EndReason, Item, Record, RecordKind, Tally, samples};
 
 use super::Position;
 use super::spool::{Spool, SpoolError};
@@ -176,6 +176,72 @@ fn a_refused_loss_record_keeps_its_count() {
     assert_eq!(spool.refused_records(), 18);
     spool.acknowledge(spool.position());
     assert_eq!(lost(&spool), 18);
+}
+
+/// The last word about a flow, which so many packets were counted in and dropped.
+fn last(serial: u64, packets: u64) -> Item {
+    let mut record: Record = samples::denied();
+    record.id.serial = serial;
+    record.kind = RecordKind::Ended;
+    record.end = Some(EndReason::Idle);
+    record.counts = dropped(packets);
+    Item::Flow(record)
+}
+
+fn dropped(packets: u64) -> Counts {
+    Counts {
+        ingress_dropped: Tally {
+            packets,
+            bytes: packets * 100,
+            segments: packets,
+        },
+        ..Counts::default()
+    }
+}
+
+#[test]
+fn the_packets_that_only_a_refused_last_record_had_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = open(directory.path(), 1000);
+    let mut first: Record = samples::denied();
+    first.id.serial = 1;
+    first.counts = dropped(3);
+    append(&mut spool, &[Item::Flow(first)]);
+    assert!(spool.unacked_bytes() >= 1000);
+    append(&mut spool, &[denied(2), last(1, 10), last(3, 5)]);
+    spool.acknowledge(spool.position());
+    let told = items(&spool);
+    let [Item::Loss(loss)] = &told[0].1[..] else {
+        panic!("{told:?}");
+    };
+    let expected = (3, 7 + 5, 1200);
+    assert_eq!((loss.records, loss.packets, loss.bytes), expected);
+}
+
+#[test]
+fn losses_are_told_in_the_batch_that_was_named_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = open(directory.path(), LARGE);
+    spool.push(&[denied(1)]);
+    let mut named = None;
+    spool.append_apart(&[Item::Loss(samples::loss())], |position| {
+        named = Some(position);
+    });
+    let named = named.unwrap();
+    let told = items(&spool);
+    assert_eq!(told.len(), 2);
+    assert_eq!(
+        (told[1].0, &told[1].1[..]),
+        (named, &[Item::Loss(samples::loss())][..])
+    );
+    drop(spool);
+    let spool = open(directory.path(), LARGE);
+    assert!(spool.has(named));
+    let next = Position {
+        seq: named.seq + 1,
+        ..named
+    };
+    assert!(!spool.has(next));
 }
 
 #[test]

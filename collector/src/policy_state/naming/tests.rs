@@ -39,7 +39,10 @@ fn named() -> (Naming, Arc<Names>) {
 }
 
 fn at(names: &Names, address: &str) -> Arc<Endpoint> {
-    names.address(address.parse().unwrap(), Timestamp(2))
+    names
+        .read()
+        .address(address.parse().unwrap(), Timestamp(2))
+        .clone()
 }
 
 #[test]
@@ -52,14 +55,15 @@ fn pods_nodes_services_and_this_node_have_names() {
     let host = at(&names, "192.168.0.1");
     assert_eq!((host.kind, &*host.name), (EndpointKind::Host, "node-1"));
     assert_eq!(at(&names, "8.8.8.8").kind, EndpointKind::World);
-    let service = names.service("10.96.0.1".parse().unwrap(), 6, 80);
+    let lookup = names.read();
+    let service = lookup.service("10.96.0.1".parse().unwrap(), 6, 80);
     assert_eq!(&*service.expect("front end").name, "web");
     for node in ["192.168.0.1", "192.168.0.2"] {
-        let service = names.service(node.parse().unwrap(), 6, 30080);
+        let service = lookup.service(node.parse().unwrap(), 6, 30080);
         assert_eq!(&*service.expect("node port").name, "web");
     }
     assert!(
-        names
+        lookup
             .service("10.0.0.5".parse().unwrap(), 6, 30080)
             .is_none()
     );
@@ -88,11 +92,19 @@ fn what_leaves_the_cluster_loses_its_name_from_then_on() {
     assert!(naming.label_sets.is_empty());
     let address = "10.0.0.5".parse().unwrap();
     assert_eq!(
-        names.address(address, Timestamp(6)).kind,
+        names.read().address(address, Timestamp(6)).kind,
         EndpointKind::World
     );
-    assert_eq!(names.address(address, Timestamp(4)).kind, EndpointKind::Pod);
-    assert!(names.service("10.96.0.1".parse().unwrap(), 6, 80).is_none());
+    assert_eq!(
+        names.read().address(address, Timestamp(4)).kind,
+        EndpointKind::Pod
+    );
+    assert!(
+        names
+            .read()
+            .service("10.96.0.1".parse().unwrap(), 6, 80)
+            .is_none()
+    );
 }
 
 #[test]
@@ -115,7 +127,8 @@ fn a_pod_that_changes_keeps_its_address_and_one_that_ends_leaves_it_to_its_succe
         _ => unreachable!("a pod"),
     };
     naming.change(None, Some(&next), Timestamp(4));
-    let now = |names: &Names| names.address("10.0.0.5".parse().unwrap(), Timestamp(9));
+    let address = "10.0.0.5".parse().unwrap();
+    let now = |names: &Names| names.read().address(address, Timestamp(9)).clone();
     assert_eq!(&*now(&names).name, "next");
     naming.change(Some(&terminating), None, Timestamp(5));
     assert_eq!(&*now(&names).name, "next");

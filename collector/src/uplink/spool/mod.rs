@@ -2,6 +2,7 @@
 
 mod refused;
 mod segment;
+mod told;
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -15,6 +16,7 @@ use weir_flow::{Item, LossPlace, LossRecord, Timestamp};
 
 use self::refused::{Refused, RefusedFile};
 use self::segment::{Frame, Segment};
+use self::told::Told;
 use super::Position;
 use super::admission::Pressure;
 
@@ -77,6 +79,7 @@ pub(super) struct Spool {
     refused: Refused,
     refused_file: RefusedFile,
     refused_total: u64,
+    told: Told,
     write: WriteState,
     /// Keeps other collectors away.
     _lock: File,
@@ -130,6 +133,7 @@ impl Spool {
             refused,
             refused_file,
             refused_total: 0,
+            told: Told::default(),
             write: WriteState::Working,
             _lock: lock,
         };
@@ -180,12 +184,40 @@ impl Spool {
         for item in items {
             if !Pressure::of(self.unacked_bytes, self.max_bytes).admits(item) {
                 self.refuse(item);
-            } else if self.builder.push(item) == Room::Full {
+                continue;
+            }
+            self.told.admitted(item);
+            if self.builder.push(item) == Room::Full {
                 self.flush();
             }
         }
         if self.refused != before {
             self.save_refused();
+        }
+    }
+
+    /// Makes one batch of these few items alone. `before` hears its position before it is written, so that a crash at
+    /// any point leaves no doubt whether they were: see [`Spool::has`].
+    pub(super) fn append_apart<'a>(
+        &mut self,
+        items: impl IntoIterator<Item = &'a Item>,
+        before: impl FnOnce(Position),
+    ) {
+        self.flush();
+        before(self.next_position());
+        self.push(items);
+        self.flush();
+    }
+
+    /// Whether a batch of an earlier run is on disk.
+    pub(super) fn has(&self, position: Position) -> bool {
+        self.frames.iter().any(|frame| frame.position == position)
+    }
+
+    fn next_position(&self) -> Position {
+        Position {
+            seq: self.position.seq + 1,
+            ..self.position
         }
     }
 
@@ -196,10 +228,7 @@ impl Spool {
             return;
         }
         let rows = self.builder.rows() as u64 - u64::from(report.is_some());
-        let next = Position {
-            seq: self.position.seq + 1,
-            ..self.position
-        };
+        let next = self.next_position();
         let packed = self
             .builder
             .finish()
@@ -282,7 +311,10 @@ impl Spool {
     fn refuse(&mut self, item: &Item) {
         // What a loss record counts is still lost, only from here on as part of another loss.
         let (records, packets, bytes) = match item {
-            Item::Flow(_) => (1, 0, 0),
+            Item::Flow(record) => {
+                let (packets, bytes) = self.told.refused(record);
+                (1, packets, bytes)
+            }
             Item::Loss(loss) => (loss.records, loss.packets, loss.bytes),
         };
         self.refused.add(records, packets, bytes, now());
