@@ -1,9 +1,9 @@
 //! What is known of the nodes and namespaces: who is connected, who sent what.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dashmap::DashMap;
 use weir_flow::Timestamp;
 use weir_flow::columns::Facts;
 
@@ -38,16 +38,11 @@ impl Node {
     }
 }
 
-/// The registry.
+/// The registry. Streams of many collectors write to it at a time.
 #[derive(Debug, Default)]
 pub struct Nodes {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    nodes: BTreeMap<String, Node>,
-    namespaces: HashMap<String, Instant>,
+    nodes: DashMap<String, Node>,
+    namespaces: DashMap<String, Instant>,
 }
 
 impl Nodes {
@@ -55,17 +50,14 @@ impl Nodes {
     pub fn new(known: &[String]) -> Self {
         let nodes = known.iter().map(|name| (name.clone(), Node::default()));
         Self {
-            inner: Mutex::new(Inner {
-                nodes: nodes.collect(),
-                namespaces: HashMap::new(),
-            }),
+            nodes: nodes.collect(),
+            namespaces: DashMap::new(),
         }
     }
 
     /// A collector connected; it counts as connected until the guard is dropped.
     pub(crate) fn connect(self: &Arc<Self>, name: &str, version: &str) -> Connection {
-        let mut inner = self.lock();
-        let node = inner.nodes.entry(name.to_owned()).or_default();
+        let mut node = self.nodes.entry(name.to_owned()).or_default();
         node.streams += 1;
         node.version = version.to_owned();
         node.connected_at.get_or_insert_with(Instant::now);
@@ -77,50 +69,53 @@ impl Nodes {
 
     /// A batch was stored.
     pub(crate) fn stored(&self, name: &str, facts: &Facts) {
+        self.count(name, facts);
         let now = Instant::now();
-        let mut inner = self.lock();
-        let node = inner.nodes.entry(name.to_owned()).or_default();
+        for namespace in &facts.namespaces {
+            if let Some(mut seen) = self.namespaces.get_mut(namespace) {
+                *seen = now;
+                continue;
+            }
+            if self.namespaces.len() >= MAX_NAMESPACES {
+                self.forget_namespaces();
+            }
+            if self.namespaces.len() < MAX_NAMESPACES {
+                self.namespaces.insert(namespace.clone(), now);
+            }
+        }
+    }
+
+    fn count(&self, name: &str, facts: &Facts) {
+        let mut node = self.nodes.entry(name.to_owned()).or_default();
         let time = jiff::Timestamp::now().as_nanosecond();
         node.last_batch = i64::try_from(time).ok().map(Timestamp);
         node.rows += facts.rows;
         node.lost_records += facts.lost_records;
         node.lost_packets += facts.lost_packets;
-        for namespace in &facts.namespaces {
-            if let Some(seen) = inner.namespaces.get_mut(namespace) {
-                *seen = now;
-            } else if inner.namespaces.len() < MAX_NAMESPACES {
-                inner.namespaces.insert(namespace.clone(), now);
-            }
-        }
-        if inner.namespaces.len() == MAX_NAMESPACES {
-            inner
-                .namespaces
-                .retain(|_, seen| seen.elapsed() < NAMESPACE_TIME);
-        }
     }
 
     /// All nodes, by name.
     pub fn list(&self) -> Vec<(String, Node)> {
-        let inner = self.lock();
-        let nodes = inner.nodes.iter();
+        let nodes = self.nodes.iter();
+        let mut nodes: Vec<_> = nodes
+            .map(|node| (node.key().clone(), node.value().clone()))
+            .collect();
+        nodes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         nodes
-            .map(|(name, node)| (name.clone(), node.clone()))
-            .collect()
     }
 
     /// The namespaces of the last hour, sorted.
     pub fn namespaces(&self) -> Vec<String> {
-        let mut inner = self.lock();
-        inner
-            .namespaces
-            .retain(|_, seen| seen.elapsed() < NAMESPACE_TIME);
-        let mut names: Vec<_> = inner.namespaces.keys().cloned().collect();
+        self.forget_namespaces();
+        let namespaces = self.namespaces.iter();
+        let mut names: Vec<_> = namespaces.map(|seen| seen.key().clone()).collect();
         names.sort_unstable();
         names
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn forget_namespaces(&self) {
+        self.namespaces
+            .retain(|_, seen| seen.elapsed() < NAMESPACE_TIME);
     }
 }
 
@@ -133,8 +128,7 @@ pub(crate) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut inner = self.nodes.lock();
-        if let Some(node) = inner.nodes.get_mut(&self.name) {
+        if let Some(mut node) = self.nodes.nodes.get_mut(&self.name) {
             node.streams -= 1;
         }
     }
