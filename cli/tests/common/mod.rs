@@ -1,6 +1,10 @@
 //! The real binary in a cluster of namespaces.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod exact;
+pub(crate) mod lake;
+pub(crate) mod traffic;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread::sleep;

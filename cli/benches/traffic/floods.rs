@@ -1,0 +1,138 @@
+//! Floods of new flows into a pod that has a connection: what the connection keeps of the rate that it has under the
+//! same flood without Weir.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use weir_testkit::{FrameSender, Pod};
+
+use super::frames::{Flood, Sent, paced};
+use super::load::{self, Ends, Kind};
+use super::report::{self, Spread, Verdict};
+use super::stage::{Collector, Length, Stage};
+
+const TABLE: u32 = 16_384;
+/// New flows a second.
+const RATE: u64 = 20_000;
+
+/// The isolated server is open to everybody: its floods are allowed, flow by flow.
+const POLICIES: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: isolated, namespace: bench}
+spec:
+  podSelector: {matchLabels: {app: isolated}}
+  policyTypes: [Ingress]
+  ingress: [{ports: [{port: 5000, protocol: TCP}, {port: 5000, protocol: UDP}]}]
+";
+
+/// A server under a flood: on which node, and that node's port of the fabric.
+#[derive(Clone, Copy)]
+struct Victim {
+    server: &'static str,
+    client: &'static str,
+    node: &'static str,
+    uplink: &'static str,
+}
+
+const BARE: Victim = Victim {
+    server: "server-bare",
+    client: "client-bare",
+    node: "bare",
+    uplink: "port1",
+};
+const OPEN: Victim = Victim {
+    server: "open",
+    client: "client-weir",
+    node: "weir",
+    uplink: "port2",
+};
+const ISOLATED: Victim = Victim {
+    server: "isolated",
+    ..OPEN
+};
+
+pub(crate) fn run(length: Length) {
+    let bare = [BARE.server, BARE.client].map(str::to_owned);
+    let weir = [OPEN.server, ISOLATED.server, OPEN.client].map(str::to_owned);
+    let stage = Stage::new(&[(BARE.node, &bare), (OPEN.node, &weir)], POLICIES);
+    let mut collector = stage.collector(OPEN.node, TABLE);
+    let count = length.pick(4, 1) * u64::from(TABLE);
+    report::heading(&format!(
+        "request/response under {RATE} new flows/s into the same pod, {count} flows, table of {TABLE}"
+    ));
+    for flood in Flood::ALL {
+        let rounds: Vec<[f64; 3]> = (0..length.pick(3, 1))
+            .map(|_| round(&stage, &mut collector, flood, count))
+            .collect();
+        lines(flood, &rounds, &collector);
+    }
+}
+
+/// Rates of the connection: without Weir, with Weir to an open pod, to an isolated one.
+fn round(stage: &Stage, collector: &mut Collector, flood: Flood, count: u64) -> [f64; 3] {
+    [BARE, OPEN, ISOLATED].map(|victim| {
+        if victim.node == BARE.node {
+            collector.pause();
+        } else {
+            collector.resume();
+        }
+        let rate = under_flood(stage, victim, flood, count);
+        collector.resume();
+        rate
+    })
+}
+
+/// The connection and the flood share a processor: what the flood costs, the connection lacks.
+fn under_flood(stage: &Stage, victim: Victim, flood: Flood, count: u64) -> f64 {
+    let server = stage.pod(victim.server);
+    let ends = Ends {
+        client: stage.pod(victim.client).netns.clone(),
+        server: server.netns.clone(),
+        address: server.addresses.v4,
+    };
+    // Takes datagrams and answers none.
+    let _sink = server
+        .netns
+        .run(|| std::net::UdpSocket::bind(("0.0.0.0", load::PORT)))
+        .unwrap()
+        .unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let connection = scope.spawn(|| load::measure_until(&ends, Kind::RequestResponse, &stop));
+        let sent = send(stage, victim, server, flood, count);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(sent.frames, count);
+        connection.join().unwrap().rate()
+    })
+}
+
+fn send(stage: &Stage, victim: Victim, server: &Pod, flood: Flood, count: u64) -> Sent {
+    let node = stage.node(victim.node).mac;
+    let sender = FrameSender::open(&stage.cluster.fabric().netns, victim.uplink).unwrap();
+    load::pin(0);
+    paced(Some(RATE), count, |number| {
+        let frame = flood.frame(number, server, load::PORT, node);
+        sender.send(&frame).unwrap();
+    })
+}
+
+fn lines(flood: Flood, rounds: &[[f64; 3]], collector: &Collector) {
+    let lost = collector.metrics().count("weir_lost_packets_total");
+    for (number, pod) in [(1, "an open pod"), (2, "an isolated pod")] {
+        let ratio = Spread::of(rounds.iter().map(|rates| rates[number] / rates[0]));
+        report::line(
+            &format!("{}, {pod}: Weir / without", flood.name()),
+            format!("{ratio}"),
+            "0.95",
+            Verdict::from(ratio.median >= 0.95),
+        );
+    }
+    let bare = Spread::of(rounds.iter().map(|rates| rates[0] / 1e3));
+    report::line(
+        &format!("{}, without Weir", flood.name()),
+        format!("{bare:.1} k/s; packets in loss records so far: {lost}"),
+        "",
+        Verdict::Reported,
+    );
+}
