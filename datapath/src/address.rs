@@ -46,7 +46,12 @@ impl Address for Address4 {
     #[inline(always)]
     fn to_bytes(self) -> [u8; 16] {
         let [a, b, c, d] = self.0.to_ne_bytes();
-        [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        // Two words: zero bytes one by one become a call to memset.
+        Address6 {
+            high: u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]),
+            low: 0,
+        }
+        .to_bytes()
     }
 }
 

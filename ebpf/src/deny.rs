@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::diagnostics::diagnose;
 use crate::event::{self, Facts};
 use crate::family::{DenialKind, Family};
-use crate::judge::Judgement;
+use crate::judge::{self, Judgement, Origin};
 use crate::ledger;
 use crate::scratch;
 use crate::step::Step;
@@ -43,9 +43,14 @@ unsafe fn add<F: Family>(cx: &Context, a: &Attempt<F>, denial: *mut Denial) {
     }
 }
 
-/// The cheap way for refusals that repeat: the same attempt was denied by default under this very epoch.
+/// The cheap way for refusals that repeat: the same attempt was denied by default under this very epoch. The key knows
+/// addresses and port, as the verdict does; but not where a packet to the pod came from, which the verdict also depends
+/// on: what was not forwarded is judged.
 #[inline(always)]
 pub(crate) fn repeated<F: Family>(cx: &Context, a: &Attempt<F>) -> bool {
+    if !cx.enforces() || matches!(judge::origin(cx), Origin::Local | Origin::Hairpin) {
+        return false;
+    }
     let Some(denial) = F::denials().get_ptr_mut(&a.denial_key(cx, Reason::DefaultDeny)) else {
         return false;
     };

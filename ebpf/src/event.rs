@@ -160,13 +160,15 @@ pub(crate) unsafe fn submit_flow<F: Family>(
     submit(entry, cx, a, facts, counts);
 }
 
+/// Two stores. Volatile: the compiler would make a call to memset of zeros that lie side by side.
+///
 /// # Safety
 /// `p` is valid for writes.
 #[inline(always)]
 unsafe fn set_tally(p: *mut Tally, tally: Tally) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*p).packets = tally.packets;
-        (*p).bytes = tally.bytes;
+        addr_of_mut!((*p).packets).write_volatile(tally.packets);
+        addr_of_mut!((*p).bytes).write_volatile(tally.bytes);
     }
 }

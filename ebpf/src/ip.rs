@@ -1,8 +1,10 @@
-//! IP packets: the fast path of an established flow, and the branch to all other ways.
+//! IP packets: the fast paths of an established flow and of a refusal that repeats, and the branch to all other ways.
 
 use crate::atomic;
 use crate::attempt::Attempt;
 use crate::context::{self, Context};
+use crate::deny;
+use crate::diagnostics::diagnose;
 use crate::family::Family;
 use crate::hit;
 use crate::skb::Skb;
@@ -33,6 +35,19 @@ pub(crate) fn packet<F: Family>(
         });
     };
     let a = Attempt::<F>::new(direction, endpoint.id, &parsed);
+    let cx = Context {
+        skb,
+        endpoint,
+        slot,
+        epoch,
+        direction,
+    };
+    // A SYN is judged in its own direction, flow or not: the same refusal again needs no look at the flow table, where
+    // each source port would be another place in memory.
+    if a.is_tcp() && a.role() == Role::Opener && deny::repeated(&cx, &a) {
+        diagnose!(trace, "denied by default again", &cx, &a);
+        return Step::Drop as i32;
+    }
     let flow = F::flows().get_ptr_mut(&a.key);
     if let Some(flow) = flow {
         // SAFETY: an entry of the flow table.
@@ -43,13 +58,6 @@ pub(crate) fn packet<F: Family>(
             }
         }
     }
-    let cx = Context {
-        skb,
-        endpoint,
-        slot,
-        epoch,
-        direction,
-    };
     slow::usual(&cx, &a, flow.unwrap_or(core::ptr::null_mut()))
 }
 

@@ -17,7 +17,8 @@ use weir_datapath::state::{self, Role};
 #[inline(never)]
 pub(crate) fn miss<F: Family>(cx: &Context, a: &Attempt<F>, judgement: &mut Judgement) -> Step {
     let role = a.role();
-    if role == Role::Opener && cx.enforces() && deny::repeated(cx, a) {
+    // A usual TCP opening was looked for there before its flow was (`ip.rs`).
+    if role == Role::Opener && !a.is_tcp() && deny::repeated(cx, a) {
         diagnose!(trace, "denied by default again", cx, a);
         return Step::Drop;
     }

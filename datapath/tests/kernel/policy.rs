@@ -265,6 +265,25 @@ fn the_own_node_always_reaches_the_pod_and_a_forwarded_packet_with_its_address_d
 }
 
 #[test]
+fn a_refused_packet_with_the_own_nodes_address_does_not_stand_in_the_nodes_way() {
+    with_each_family(|k, side| {
+        k.isolate();
+        k.peer(side.node, 50, peer_flag::OWN_NODE | peer_flag::NODE);
+        let probe = |port| tcp(&side.at(side.node, port), &side.pod(8080), "S");
+        assert_eq!(k.sent_to_pod(&probe(1)), Action::Drop, "from outside");
+        assert_eq!(k.sent_by_node(&probe(2)), Action::Next);
+        assert_eq!(k.sent_to_pod(&probe(3)), Action::Drop, "from outside again");
+        let hairpin = Context {
+            ifindex: IFINDEX,
+            from: IFINDEX,
+            ..Context::default()
+        };
+        let from_itself = k.run(Direction::Ingress, &probe(4), hairpin, 1);
+        assert_eq!(from_itself, Action::Next, "through its own Service");
+    });
+}
+
+#[test]
 fn a_local_socket_with_a_foreign_address_is_no_own_node() {
     with_each_family(|k, side| {
         k.isolate();
