@@ -18,7 +18,7 @@ help:
 	@echo 'make build   kernel programs and the weir binary, in $(TARGET_DIR)/debug/weir'
 	@echo 'make demo    two nodes of network namespaces, real traffic, real denials; ARGS=--keep to play on'
 	@echo 'make test    all tests, those that need root too'
-	@echo 'make bench   what a packet and a record cost, on this machine'
+	@echo 'make bench   what packets, policies, records and traffic cost, on this machine'
 	@echo 'make lint    rustfmt, house rules, clippy, cargo-deny where installed'
 	@echo 'make clean   remove all build output'
 
@@ -50,8 +50,15 @@ test: build
 bench: setup
 	@echo '==> bench: kernel programs'
 	@cargo xtask build-ebpf
-	@echo '==> bench: measure'
+	@echo '==> bench: a packet'
 	@cargo xtask bench
+	@echo '==> bench: policies'
+	@cargo bench -p weir-policy --bench compile
+	@echo '==> bench: records'
+	@cargo bench -p weir-collector --bench records
+	@echo '==> bench: traffic, floods, memory'
+	@export $(RUNNER)='$(SUDO)'; [ -n "$$$(RUNNER)" ] || unset $(RUNNER); \
+	cargo bench -p weir-cli --bench traffic
 
 lint: setup
 	@echo '==> lint: rustfmt'

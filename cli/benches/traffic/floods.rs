@@ -76,6 +76,8 @@ fn round(stage: &Stage, collector: &mut Collector, flood: Flood, count: u64) -> 
             collector.pause();
         } else {
             collector.resume();
+            // A connection is to be established before the flood: not while the last one's flows fill the table.
+            collector.drained(TABLE / 4);
         }
         let rate = under_flood(stage, victim, flood, count);
         collector.resume();

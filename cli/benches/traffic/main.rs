@@ -2,7 +2,8 @@
 //! node of network namespaces.
 //!
 //! `cargo bench -p weir-cli --bench traffic`; prints Markdown tables. `-- --quick` for a short run, and the name of a part
-//! (`rates`, `curve`, `floods`, `live`) for that part alone. Needs root and two idle cores.
+//! (`rates`, `curve`, `floods`,
+//! `live`, `memory`) for that part alone. Needs root and two idle cores.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -15,6 +16,7 @@ mod floods;
 mod frames;
 mod live;
 mod load;
+mod memory;
 mod rates;
 mod report;
 mod stage;
@@ -27,20 +29,23 @@ use stage::Length;
 /// A part of the bench by its name.
 type Part = (&'static str, fn(Length));
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("rates", rates::run),
     ("curve", curve::run),
     ("floods", floods::run),
     ("live", live::run),
+    ("memory", memory::run),
 ];
 
 fn main() -> ExitCode {
     let mut length = Length::Full;
     let mut chosen: Vec<Part> = Vec::new();
+    // `cargo test --all-targets` runs benches, too, and does not want their numbers.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return ExitCode::SUCCESS;
+    }
     for arg in std::env::args().skip(1) {
         match arg.as_str() {
-            // `cargo test --all-targets` runs benches, too, and does not want their numbers.
-            "--test" => return ExitCode::SUCCESS,
             "--bench" => {}
             "--quick" => length = Length::Quick,
             name => match PARTS.iter().find(|part| part.0 == name) {

@@ -1,5 +1,6 @@
 //! The cluster and the collector under measurement.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
@@ -146,6 +147,38 @@ impl Collector {
         Metrics(text.unwrap().unwrap())
     }
 
+    /// What it uses now.
+    pub(crate) fn memory(&self) -> Memory {
+        let process = format!("/proc/{}", self.process.pid());
+        let number = |file: &str, field: &str| {
+            let text = std::fs::read_to_string(format!("{process}/{file}")).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        // A map may be open more than once.
+        let maps: BTreeMap<u64, u64> = std::fs::read_dir(format!("{process}/fdinfo"))
+            .unwrap()
+            .flatten()
+            .filter_map(|fd| {
+                let file = format!("fdinfo/{}", fd.file_name().display());
+                Some((number(&file, "map_id:")?, number(&file, "memlock:")?))
+            })
+            .collect();
+        Memory {
+            resident: number("status", "VmRSS:").unwrap_or_default() << 10,
+            maps: maps.values().sum(),
+        }
+    }
+
+    /// Waits until its flow table has fewer entries than this.
+    pub(crate) fn drained(&self, entries: u32) {
+        let began = Instant::now();
+        while self.metrics().sum("weir_map_entries{map=\"FLOWS4\"}") >= f64::from(entries) {
+            assert!(began.elapsed() < 10 * PATIENCE, "flows do not end");
+            sleep(Duration::from_millis(500));
+        }
+    }
+
     /// Its metrics once they `fit`, or as they are when a generous time is over.
     pub(crate) fn settled(&self, fits: impl Fn(&Metrics) -> bool) -> Metrics {
         let began = Instant::now();
@@ -157,6 +190,15 @@ impl Collector {
             sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// Memory in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// The process's own, resident.
+    pub(crate) resident: u64,
+    /// That of the kernel's maps, as the kernel accounts for it.
+    pub(crate) maps: u64,
 }
 
 /// A text of metrics.

@@ -2,15 +2,24 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use weir_flow::{Counts, Direction, Item, LossRecord, Record, RecordKind, Rule, Verdict};
+use weir_flow::{
+    Counts, Direction, Endpoint, Item, LossRecord, PolicyRef, Reason, Record, RecordKind, Rule,
+    Verdict,
+};
 
 /// The most series of one metric that carries pod or policy names; further ones are counted as `other`.
 const MAX_SERIES: usize = 4000;
+/// The most combinations whose counters are at hand; when they are more the collection of them begins anew.
+const MAX_AT_HAND: usize = 65_536;
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FlowLabels {
@@ -43,9 +52,51 @@ pub struct FlowMetrics {
     lost_records: Family<LossLabels, Counter>,
     lost_packets: Family<LossLabels, Counter>,
     /// Dropped packets and bytes already counted, by flow serial: records are cumulative.
-    counted: HashMap<u64, (u64, u64), foldhash::fast::RandomState>,
+    counted: Map<u64, (u64, u64)>,
     denial_series: usize,
     rule_series: usize,
+    at_hand: AtHand,
+}
+
+/// Counters by what records share, so that counting makes no labels.
+#[derive(Default)]
+struct AtHand {
+    flows: Map<(Verdict, Direction, Reason), Counter>,
+    rules: Map<Same<Rule>, Counter>,
+    /// Packets, bytes.
+    denials: Map<DenialKey, [Counter; 2]>,
+}
+
+type DenialKey = (Direction, Reason, Same<Endpoint>, Same<[PolicyRef]>);
+
+/// A shared value that is equal to itself only.
+struct Same<T: ?Sized>(Arc<T>);
+
+impl<T: ?Sized> PartialEq for Same<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T: ?Sized> Eq for Same<T> {}
+
+impl<T: ?Sized> Hash for Same<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).cast::<()>().hash(state);
+    }
+}
+
+/// The counter at hand for `key`; else what `make` finds or makes.
+fn counter<K: Eq + Hash, V: Clone>(at_hand: &mut Map<K, V>, key: K, make: impl FnOnce() -> V) -> V {
+    if let Some(found) = at_hand.get(&key) {
+        return found.clone();
+    }
+    if at_hand.len() >= MAX_AT_HAND {
+        at_hand.clear();
+    }
+    let made = make();
+    at_hand.insert(key, made.clone());
+    made
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,9 +115,10 @@ impl FlowMetrics {
             rule_flows: Family::default(),
             lost_records: Family::default(),
             lost_packets: Family::default(),
-            counted: HashMap::default(),
+            counted: Map::default(),
             denial_series: 0,
             rule_series: 0,
+            at_hand: AtHand::default(),
         };
         registry.register(
             "flows",
@@ -113,12 +165,7 @@ impl FlowMetrics {
         if matches!(record.kind, RecordKind::Started)
             || (record.kind == RecordKind::Denial && !self.counted.contains_key(&record.id.serial))
         {
-            let labels = FlowLabels {
-                verdict: verdict(record.verdict),
-                direction: direction(record.direction),
-                reason: record.reason.as_str(),
-            };
-            self.flows.get_or_create(&labels).inc();
+            self.begun(record);
             self.rule(record);
         }
         if record.verdict != Verdict::Forwarded {
@@ -127,6 +174,19 @@ impl FlowMetrics {
         if record.kind == RecordKind::Ended {
             self.counted.remove(&record.id.serial);
         }
+    }
+
+    fn begun(&mut self, record: &Record) {
+        let key = (record.verdict, record.direction, record.reason);
+        let make = || {
+            let labels = FlowLabels {
+                verdict: verdict(record.verdict),
+                direction: direction(record.direction),
+                reason: record.reason.as_str(),
+            };
+            self.flows.get_or_create_owned(&labels)
+        };
+        counter(&mut self.at_hand.flows, key, make).inc();
     }
 
     fn rule(&mut self, record: &Record) {
@@ -138,25 +198,22 @@ impl FlowMetrics {
         else {
             return;
         };
-        let labels = RuleLabels {
-            direction: self::direction(*direction),
-            policy: format!("{}/{}", policy.namespace, policy.name),
-            rule: *index,
+        let (family, series) = (&self.rule_flows, &mut self.rule_series);
+        let make = || {
+            let labels = RuleLabels {
+                direction: self::direction(*direction),
+                policy: policy_name(policy),
+                rule: *index,
+            };
+            let other = |labels| RuleLabels {
+                policy: "other".into(),
+                rule: 0,
+                ..labels
+            };
+            let labels = admit(labels, family, series, other);
+            family.get_or_create_owned(&labels)
         };
-        if let Some(counter) = self.rule_flows.get(&labels) {
-            counter.inc();
-        } else if self.rule_series < MAX_SERIES {
-            self.rule_series += 1;
-            self.rule_flows.get_or_create(&labels).inc();
-        } else {
-            self.rule_flows
-                .get_or_create(&RuleLabels {
-                    policy: "other".into(),
-                    rule: 0,
-                    ..labels
-                })
-                .inc();
-        }
+        counter(&mut self.at_hand.rules, Same(record.rule.clone()), make).inc();
     }
 
     fn denied(&mut self, record: &Record) {
@@ -168,45 +225,27 @@ impl FlowMetrics {
                 (0, 0)
             }
         };
-        let labels = self.denial_labels(record);
-        self.denied_packets
-            .get_or_create(&labels)
-            .inc_by(now.0.saturating_sub(before.0));
-        self.denied_bytes
-            .get_or_create(&labels)
-            .inc_by(now.1.saturating_sub(before.1));
-    }
-
-    fn denial_labels(&mut self, record: &Record) -> DenialLabels {
-        let policies: Vec<String> = record
-            .isolated_by
-            .iter()
-            .map(|policy| format!("{}/{}", policy.namespace, policy.name))
-            .collect();
-        let workload = record.local.workload.as_ref().map_or_else(
-            || record.local.name.to_string(),
-            |workload| workload.name.to_string(),
+        let key = (
+            record.direction,
+            record.reason,
+            Same(record.local.clone()),
+            Same(record.isolated_by.clone()),
         );
-        let labels = DenialLabels {
-            direction: direction(record.direction),
-            reason: record.reason.as_str(),
-            namespace: record.local.namespace.to_string(),
-            workload,
-            policy: policies.join(","),
+        let families = (&self.denied_packets, &self.denied_bytes);
+        let series = &mut self.denial_series;
+        let make = || {
+            let other = |labels| DenialLabels {
+                namespace: "other".into(),
+                workload: "other".into(),
+                policy: "other".into(),
+                ..labels
+            };
+            let labels = admit(denial_labels(record), families.0, series, other);
+            [families.0, families.1].map(|family| family.get_or_create_owned(&labels))
         };
-        if self.denied_packets.get(&labels).is_some() {
-            return labels;
-        }
-        if self.denial_series < MAX_SERIES {
-            self.denial_series += 1;
-            return labels;
-        }
-        DenialLabels {
-            namespace: "other".into(),
-            workload: "other".into(),
-            policy: "other".into(),
-            ..labels
-        }
+        let [packets, bytes] = counter(&mut self.at_hand.denials, key, make);
+        packets.inc_by(now.0.saturating_sub(before.0));
+        bytes.inc_by(now.1.saturating_sub(before.1));
     }
 
     fn loss(&self, loss: &LossRecord) {
@@ -220,6 +259,41 @@ impl FlowMetrics {
             .get_or_create(&labels)
             .inc_by(loss.packets);
     }
+}
+
+/// The labels, while they are those of a known series or there is room for one more; else what `other` makes of them.
+fn admit<L: Clone + Eq + Hash>(
+    labels: L,
+    family: &Family<L, Counter>,
+    series: &mut usize,
+    other: impl FnOnce(L) -> L,
+) -> L {
+    if family.get(&labels).is_some() {
+        return labels;
+    }
+    if *series < MAX_SERIES {
+        *series += 1;
+        return labels;
+    }
+    other(labels)
+}
+
+fn denial_labels(record: &Record) -> DenialLabels {
+    let policies: Vec<String> = record.isolated_by.iter().map(policy_name).collect();
+    let workload = record.local.workload.as_ref();
+    DenialLabels {
+        direction: direction(record.direction),
+        reason: record.reason.as_str(),
+        namespace: record.local.namespace.to_string(),
+        workload: workload
+            .map_or(&record.local.name, |workload| &workload.name)
+            .to_string(),
+        policy: policies.join(","),
+    }
+}
+
+fn policy_name(policy: &PolicyRef) -> String {
+    format!("{}/{}", policy.namespace, policy.name)
 }
 
 /// Packets and bytes of a denied record: the dropped ones, or in audit mode those that passed in its direction.
