@@ -46,7 +46,9 @@ unsafe fn add<F: Family>(cx: &Context, a: &Attempt<F>, denial: *mut Denial) {
 /// The cheap way for refusals that repeat: the same attempt was denied by default under this very epoch. The key knows
 /// addresses and port, as the verdict does; but not where a packet to the pod came from, which the verdict also depends
 /// on: what was not forwarded is judged.
-#[inline(always)]
+// With diagnostics in the programs its key would take too much of their stack.
+#[cfg_attr(feature = "log", inline(never))]
+#[cfg_attr(not(feature = "log"), inline(always))]
 pub(crate) fn repeated<F: Family>(cx: &Context, a: &Attempt<F>) -> bool {
     if !cx.enforces() || matches!(judge::origin(cx), Origin::Local | Origin::Hairpin) {
         return false;

@@ -4,7 +4,6 @@ use crate::atomic;
 use crate::attempt::Attempt;
 use crate::context::{self, Context};
 use crate::deny;
-use crate::diagnostics::diagnose;
 use crate::family::Family;
 use crate::hit;
 use crate::skb::Skb;
@@ -45,7 +44,6 @@ pub(crate) fn packet<F: Family>(
     // A SYN is judged in its own direction, flow or not: the same refusal again needs no look at the flow table, where
     // each source port would be another place in memory.
     if a.is_tcp() && a.role() == Role::Opener && deny::repeated(&cx, &a) {
-        diagnose!(trace, "denied by default again", &cx, &a);
         return Step::Drop as i32;
     }
     let flow = F::flows().get_ptr_mut(&a.key);

@@ -49,8 +49,9 @@ impl Assembler {
                 let (Some(kind), Some(found)) = (first_kind(event), found) else {
                     continue;
                 };
-                if self.tracked.contains(event.serial) {
-                    // The sweep was quicker and has said it, or will say what is new.
+                // The sweep was quicker and has said it, or will say what is new. What an earlier run left in the ring
+                // is in a table, which the first turn sweeps first, or has ended since, and is told of by its end.
+                if self.tracked.contains(event.serial) || event.time_ns < self.started_ns {
                     continue;
                 }
                 let facts = facts(event);
