@@ -191,7 +191,6 @@ pub async fn build(
     };
     let policy = PolicyState::open(policy_state::Parts {
         node: settling.node.clone(),
-        mode: config.mode,
         source: source(&config, manifests, &own, &state).await?,
         endpoints,
         names: names.clone(),

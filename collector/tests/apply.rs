@@ -36,6 +36,7 @@ fn target() -> LocalPod {
         uid: "u".to_owned(),
         addresses: vec![ip("10.0.0.2"), ip("fd00::2")],
         more_sources: Vec::new(),
+        mode: None,
     }
 }
 

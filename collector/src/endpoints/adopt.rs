@@ -9,7 +9,7 @@ use weir_datapath::abi::{self, endpoint_flag};
 use weir_policy::model::Name;
 
 use super::EndpointsError;
-use super::interface::Interface;
+use super::interface::{Interface, mode_of};
 use super::manager::{Manager, now};
 use super::mapping::LocalPod;
 use super::registry::Known;
@@ -91,6 +91,7 @@ impl Manager {
             uid: pod.uid,
             addresses: interface.spec.addresses.clone(),
             more_sources: interface.spec.more_sources.clone(),
+            mode: Some(mode_of(interface.spec.flags)).filter(|mode| *mode != self.config.mode),
         });
         interface.state = match &interface.pod {
             None => EndpointState::Unmapped,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use weir_flow::Timestamp;
+use weir_datapath::abi::endpoint_flag;
+use weir_flow::{Mode, Timestamp};
 
 use super::mapping::LocalPod;
 use super::view::{EndpointInfo, EndpointState};
@@ -65,9 +66,21 @@ impl Interface {
                 .as_ref()
                 .map_or_else(|| "".into(), |pod| pod.uid.as_str().into()),
             addresses: self.spec.addresses.clone(),
+            mode: mode_of(self.spec.flags),
             state: self.state,
             attached_at: self.attached_at,
             programmed_at: self.programmed_at,
         })
+    }
+}
+
+/// The mode that an endpoint's flags stand for.
+pub(super) fn mode_of(flags: u32) -> Mode {
+    if flags & endpoint_flag::OBSERVE != 0 {
+        Mode::Observe
+    } else if flags & endpoint_flag::AUDIT != 0 {
+        Mode::Audit
+    } else {
+        Mode::Enforce
     }
 }

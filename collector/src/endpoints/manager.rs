@@ -288,6 +288,7 @@ impl Manager {
                     uid: String::new(),
                     addresses: self.network.addresses_of(ifindex),
                     more_sources: Vec::new(),
+                    mode: None,
                 };
                 HashMap::from([(ifindex, listed.unwrap_or_else(by_itself))])
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use weir_flow::Mode;
 use weir_policy::model::{Cluster, Name, Pod};
 
 use super::network::Network;
@@ -19,6 +20,8 @@ pub struct LocalPod {
     pub addresses: Vec<IpAddr>,
     /// Further addresses it may send from.
     pub more_sources: Vec<IpAddr>,
+    /// Its namespace's mode, where that is not the collector's.
+    pub mode: Option<Mode>,
 }
 
 /// Annotation with further addresses that a pod may send from, comma-separated.
@@ -26,13 +29,18 @@ pub const SOURCES_ANNOTATION: &str = "weir.dev/allowed-sources";
 
 impl LocalPod {
     /// The pods of a node. Those on the host's network have the node's interfaces and addresses, and completed ones
-    /// none: both are left out. Where two claim an address, the one that is not terminating has it.
+    /// none: both are left out. Where two claim an address, the one that is not terminating has it. All in the
+    /// collector's mode.
     pub fn of_node(cluster: &Cluster, node: &str) -> Vec<Self> {
-        Self::of(cluster.pods.values().filter(|pod| &*pod.node == node))
+        let pods = cluster.pods.values().filter(|pod| &*pod.node == node);
+        Self::of(pods, |_| None)
     }
 
-    /// The same, of a node's pods.
-    pub fn of<'p>(pods: impl Iterator<Item = &'p Arc<Pod>>) -> Vec<Self> {
+    /// The same, of a node's pods, with the modes of their namespaces.
+    pub fn of<'p>(
+        pods: impl Iterator<Item = &'p Arc<Pod>>,
+        mode: impl Fn(&str) -> Option<Mode>,
+    ) -> Vec<Self> {
         let mut pods: Vec<_> = pods.filter(|pod| pod.is_networked()).collect();
         pods.sort_by(|a, b| (a.terminating, &a.name).cmp(&(b.terminating, &b.name)));
         let mut taken = std::collections::HashSet::new();
@@ -52,6 +60,7 @@ impl LocalPod {
                     .filter(|address| taken.insert(*address))
                     .collect(),
                 more_sources: sources.unwrap_or_default(),
+                mode: mode(&pod.name.namespace),
             });
         }
         result

@@ -39,7 +39,7 @@ pub struct EndpointsConfig {
     pub scope: Scope,
     /// What happens to pods whose policies are not known.
     pub posture: Posture,
-    /// What is done with denied traffic.
+    /// What is done with denied traffic, where a pod's namespace does not say otherwise.
     pub mode: Mode,
     /// How long after attaching TCP without SYN and without entry counts as established before.
     pub grace: Duration,
@@ -70,7 +70,7 @@ impl EndpointsConfig {
         EndpointSpec {
             ifindex,
             id,
-            flags: self.flags(),
+            flags: self.flags(None),
             addresses: Vec::new(),
             more_sources: Vec::new(),
             grace_until,
@@ -87,13 +87,14 @@ impl EndpointsConfig {
             Some(pod) => EndpointSpec {
                 addresses: pod.addresses.clone(),
                 more_sources: pod.more_sources.clone(),
+                flags: self.flags(pod.mode),
                 ..blank
             },
         }
     }
 
-    fn flags(&self) -> u32 {
-        let mode = match self.mode {
+    fn flags(&self, mode: Option<Mode>) -> u32 {
+        let mode = match mode.unwrap_or(self.mode) {
             Mode::Enforce => 0,
             Mode::Audit => endpoint_flag::AUDIT,
             Mode::Observe => endpoint_flag::OBSERVE,

@@ -96,6 +96,7 @@ fn pod(name: &str, address: &str) -> LocalPod {
         uid: name.to_owned(),
         addresses: vec![ip(address)],
         more_sources: Vec::new(),
+        mode: None,
     }
 }
 

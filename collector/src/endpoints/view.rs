@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use weir_flow::Timestamp;
+use weir_flow::{Mode, Timestamp};
 use weir_policy::model::Name;
 
 /// Where an endpoint is in its life.
@@ -53,6 +53,8 @@ pub struct EndpointInfo {
     pub uid: Arc<str>,
     /// Its pod's addresses.
     pub addresses: Vec<IpAddr>,
+    /// What is done with denied traffic.
+    pub mode: Mode,
     /// Where it is in its life.
     pub state: EndpointState,
     /// Since when its packets pass the programs, as far as this process knows.

@@ -7,6 +7,7 @@
 mod catalogue;
 mod claims;
 mod miss;
+mod modes;
 mod naming;
 mod twin;
 mod view;
@@ -20,10 +21,10 @@ use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
-use weir_flow::{Mode, Timestamp};
+use weir_flow::Timestamp;
 use weir_policy::compile::{Change, Compiler};
 use weir_policy::model::{Kind, Name, Object, ObjectChange, Pod};
-use weir_policy::tables::{Tables, Update};
+use weir_policy::tables::{Tables, Update, Write};
 
 use crate::apply::{ApplyError, Journal};
 use crate::endpoints::{EndpointEvent, EndpointState, Endpoints, EndpointsError, LocalPod};
@@ -32,10 +33,12 @@ use crate::source::{Batch, Source};
 use crate::state::{StateDir, StateError};
 use crate::telemetry::{MapFill, OwnMetrics};
 use catalogue::Named;
+use modes::Modes;
 use naming::Naming;
 use twin::Twin;
 
 pub use miss::Misses;
+pub use modes::MODE_ANNOTATION;
 pub use view::{PolicyInForce, PolicyReader};
 
 /// Between two looks at how full the policy maps are, and two tries of a state that was not applied.
@@ -62,8 +65,6 @@ pub enum PolicyStateError {
 pub struct Parts {
     /// The node to compile for.
     pub node: Arc<str>,
-    /// What is done with denied traffic.
-    pub mode: Mode,
     /// Changes of the cluster.
     pub source: Source,
     /// The owner of the policy maps.
@@ -99,6 +100,9 @@ pub struct PolicyState {
     local: BTreeMap<Name, Arc<Pod>>,
     /// Whether the endpoints know them.
     local_pods: Told,
+    modes: Modes,
+    /// Namespaces whose living flows are to be judged again, because of their new mode.
+    rejudged: BTreeSet<Arc<str>>,
     /// The kernel's policy epoch.
     epoch: u32,
     /// The compiled state that is not in force.
@@ -119,7 +123,7 @@ impl PolicyState {
         in_force.revision = known.unwrap_or(restored.last_revision);
         let mut compiler = Compiler::new(parts.node.clone(), restored.catalogue);
         compiler.adopt(in_force.clone());
-        let naming = Naming::new(parts.names.clone(), parts.node.clone(), parts.mode);
+        let naming = Naming::new(parts.names.clone(), parts.node.clone());
         Ok(Self {
             parts,
             compiler,
@@ -130,6 +134,8 @@ impl PolicyState {
             cluster: Twin::default(),
             local: BTreeMap::new(),
             local_pods: Told::NotYet,
+            modes: Modes::default(),
+            rejudged: BTreeSet::new(),
             epoch,
             is_behind: false,
         })
@@ -218,6 +224,9 @@ impl PolicyState {
             self.naming.change(old.as_ref(), change.object(), now);
             if kind == Kind::Pod {
                 self.take_local(name, change);
+            } else if let Some(namespace) = self.modes.take(change) {
+                self.local_pods = Told::NotYet;
+                self.rejudged.insert(namespace);
             }
         }
         if self.local_pods == Told::NotYet {
@@ -341,11 +350,33 @@ impl PolicyState {
             return result;
         }
         if self.local_pods == Told::NotYet {
-            let pods = LocalPod::of(self.local.values());
+            let pods = LocalPod::of(self.local.values(), |namespace| self.modes.of(namespace));
             self.parts.endpoints.set_pods(pods).await?;
             self.local_pods = Told::Yes;
         }
+        self.rejudge().await?;
         self.publish();
+        Ok(())
+    }
+
+    /// A new epoch where modes have changed: verdicts of living flows are those of the old mode.
+    async fn rejudge(&mut self) -> Result<(), PolicyStateError> {
+        let namespaces = &self.rejudged;
+        let endpoints = self.in_force.endpoints.iter();
+        let concerned = endpoints.filter(|(pod, _)| namespaces.contains(&pod.namespace));
+        let switch: Vec<Write> = concerned
+            .map(|(pod, sets)| Write::Endpoint(pod.clone(), *sets))
+            .collect();
+        if !switch.is_empty() {
+            let revision = self.in_force.revision;
+            self.apply(Update {
+                revision,
+                switch,
+                ..Update::default()
+            })
+            .await?;
+        }
+        self.rejudged.clear();
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weir_flow::{Endpoint, EndpointKind, Mode, ServiceRef, Timestamp, Workload};
+use weir_flow::{Endpoint, EndpointKind, ServiceRef, Timestamp, Workload};
 use weir_policy::model::{Labels, Name, Node, Object, Pod, Service};
 
 use super::claims::{Claims, Shift};
@@ -37,7 +37,6 @@ struct LabelSet {
 pub(super) struct Naming {
     names: Arc<Names>,
     node: Arc<str>,
-    mode: Mode,
     identities: IdentityNumbers,
     label_sets: HashMap<(Arc<str>, Labels), LabelSet, foldhash::fast::RandomState>,
     /// The pods of this node.
@@ -51,11 +50,10 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    pub(super) fn new(names: Arc<Names>, node: Arc<str>, mode: Mode) -> Self {
+    pub(super) fn new(names: Arc<Names>, node: Arc<str>) -> Self {
         Self {
             names,
             node,
-            mode,
             identities: IdentityNumbers::default(),
             label_sets: HashMap::default(),
             pods: HashMap::new(),
@@ -243,7 +241,7 @@ impl Naming {
             info.id,
             LocalEndpoint {
                 endpoint: endpoint.clone(),
-                mode: self.mode,
+                mode: info.mode,
             },
         );
     }

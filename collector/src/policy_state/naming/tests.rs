@@ -29,7 +29,7 @@ fn named() -> (Naming, Arc<Names>) {
     let names = Arc::new(Names::default());
     let loaded = weir_policy::manifest::load([("test", CLUSTER)]);
     assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
-    let mut naming = Naming::new(names.clone(), "node-1".into(), Mode::Enforce);
+    let mut naming = Naming::new(names.clone(), "node-1".into());
     let own = BTreeSet::from(["192.168.0.1".parse().unwrap()]);
     naming.own(&own, Timestamp(1));
     for object in loaded.cluster.objects() {
