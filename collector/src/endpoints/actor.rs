@@ -13,11 +13,12 @@ use tracing::{debug, warn};
 use weir_datapath::abi::maps;
 use weir_policy::tables::{Tables, Update};
 
+use super::claim::{Attaching, Claim, ClaimError};
 use super::manager::{Manager, Policy};
 use super::mapping::LocalPod;
 use super::netlink::{Heard, Netlink, NetlinkError};
 use super::registry::Registry;
-use super::view::{EndpointEvent, EndpointView};
+use super::view::{EndpointEvent, EndpointInfo, EndpointView};
 use super::{EndpointsConfig, EndpointsError, adopt};
 use crate::apply::{Applied, Applier, ApplyError};
 use crate::config::Scope;
@@ -59,10 +60,14 @@ pub struct Endpoints {
     events: broadcast::Sender<EndpointEvent>,
 }
 
-enum Command {
+pub(super) enum Command {
     Pods(Vec<LocalPod>),
     Apply(Box<Update>, oneshot::Sender<Result<Applied, ApplyError>>),
     Fill(oneshot::Sender<MapFill>),
+    Attach(
+        Claim,
+        oneshot::Sender<Result<Arc<EndpointInfo>, ClaimError>>,
+    ),
 }
 
 impl Endpoints {
@@ -137,6 +142,11 @@ impl Endpoints {
         result.await.map_err(|_| ended())
     }
 
+    /// A way to have an interface carry the programs at once. It does not keep the thread running.
+    pub fn attaching(&self) -> Attaching {
+        Attaching::new(self.commands.downgrade())
+    }
+
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<EndpointEvent> {
         self.events.subscribe()
@@ -206,6 +216,7 @@ impl Actor {
             view: view.clone(),
             events: events.clone(),
             gone: VecDeque::new(),
+            claims: BTreeMap::new(),
         };
         manager.adopt(&dump)?;
         manager.on_dump(network);
@@ -235,7 +246,7 @@ impl Actor {
         loop {
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.obey(command).await,
                     None => return,
                 },
                 heard = self.netlink.next() => self.hear(heard).await,
@@ -246,12 +257,24 @@ impl Actor {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command) {
         match command {
             Command::Pods(pods) => self.manager.on_pods(pods),
             Command::Apply(update, done) => drop(done.send(self.manager.on_update(&update))),
             Command::Fill(done) => drop(done.send(self.fill())),
+            Command::Attach(claim, done) => drop(done.send(self.attach(claim).await)),
         }
+    }
+
+    /// The message about a new interface may still be on its way: it is looked up.
+    async fn attach(&mut self, claim: Claim) -> Result<Arc<EndpointInfo>, ClaimError> {
+        if !self.manager.network.links.contains_key(&claim.ifindex) {
+            let link = self.netlink.link(claim.ifindex).await;
+            if let Some(link) = link.map_err(|error| ClaimError::Look(error.to_string()))? {
+                self.manager.network.hear(&link);
+            }
+        }
+        self.manager.on_claim(claim)
     }
 
     async fn hear(&mut self, heard: Heard) {
