@@ -5,15 +5,24 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::starts::{Known, Starts, Waits, chain, stage};
-use common::{PATIENCE, is_root, run, text, wait_for_flow};
+use common::starts::{Known, PORT, Starts, Waits, chain, metrics, stage};
+use common::{PATIENCE, eventually, is_root, number, text, wait_for_flow};
 use serde_json::{Value, json};
-use weir_testkit::{Dial, Outcome, UdpServer};
+use weir_testkit::{Dial, Outcome, PodSpec, RunningProcess, TcpServer, UdpServer};
 
 const RUNS: u16 = 200;
 /// How long the process waits for an answer that must not come. Its packets stay denied: the server would count any.
 const SHORT: Duration = Duration::from_millis(100);
 const PORTS: u16 = 20_000;
+/// Nobody listens there.
+const NO_API_SERVER: &str = "
+apiVersion: v1
+kind: Config
+current-context: none
+contexts: [{name: none, context: {cluster: none, user: none}}]
+clusters: [{name: none, cluster: {server: \"https://127.0.0.1:1\"}}]
+users: [{name: none, user: {token: none}}]
+";
 
 /// Whether the API knows of the pod alternates.
 fn known(number: u16) -> Known {
@@ -131,6 +140,93 @@ fn kernel_without_the_plugin_the_window_is_measured() {
 }
 
 #[test]
+fn kernel_how_long_attaching_and_programming_take_is_told_for_each_pod_and_in_metrics() {
+    if !is_root() {
+        return;
+    }
+    const PODS: u16 = 20;
+    let mut starts = Starts::new("deny", Waits::Yes);
+    let node = starts.stage.cluster.node("node-1").expect("node").clone();
+    let metric = |name: &str| -> f64 {
+        let page = metrics(&node.netns);
+        let line = page.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in {page}"));
+        value.trim().parse().expect("a number")
+    };
+    let programmed = metric("weir_endpoint_program_seconds_count");
+    for pod in 0..PODS {
+        let name = format!("starter-{pod}");
+        let sandbox = starts.sandbox(&name, Known::NotYet);
+        let added = sandbox.add(&starts.chain).expect("joined");
+        let manifest = sandbox.pod().manifest(&node);
+        let manifests = &starts.stage.manifests;
+        manifests.put("starter.yaml", &manifest).expect("written");
+        eventually("the pod is programmed", || {
+            let endpoint = starts.endpoint(&name);
+            endpoint.is_some_and(|endpoint| {
+                assert!(endpoint["attached_at"].is_string(), "{endpoint}");
+                endpoint["programmed_at"].is_string() && number(&endpoint, "/revision") > 0
+            })
+        });
+        starts.end(sandbox, &added);
+    }
+    for what in ["attach", "program"] {
+        let name = format!("weir_endpoint_{what}_seconds");
+        let (sum, count) = (
+            metric(&format!("{name}_sum")),
+            metric(&format!("{name}_count")),
+        );
+        assert!(count >= f64::from(PODS), "{name}: {count}");
+        println!("{name}: mean {:.1} ms of {count}", sum * 1e3 / count);
+    }
+    let since = metric("weir_endpoint_program_seconds_count") - programmed;
+    assert!(
+        (since - f64::from(PODS)).abs() < 0.5,
+        "one for each pod: {since}"
+    );
+}
+
+#[test]
+fn kernel_before_the_first_lists_are_complete_the_posture_is_in_force() {
+    if !is_root() {
+        return;
+    }
+    let mut stage = stage();
+    let node = stage.cluster.node("node-1").expect("node").clone();
+    let kubeconfig = stage.path("kubeconfig");
+    std::fs::write(&kubeconfig, NO_API_SERVER).expect("written");
+    let mut command = node.netns.command(common::weir());
+    command.args(["collector", "--node=node-1", "--pending=deny"]);
+    for (flag, path) in [
+        ("--kubeconfig", kubeconfig),
+        ("--pin-root", node.pin_root().expect("pin root")),
+        ("--state-dir", stage.path("state")),
+        ("--unix-socket", stage.path("node-1.sock")),
+    ] {
+        command.arg(flag).arg(path);
+    }
+    let log = stage.path("log");
+    let mut collector = RunningProcess::spawn(command, &log).expect("started");
+    let target = stage.cluster.pod("demo", "target").expect("pod").clone();
+    let server = TcpServer::start(&target.netns, PORT).expect("server");
+    let chain = chain(&stage, Waits::Yes, &Value::Null);
+    let spec = PodSpec::new("demo", "starter");
+    let sandbox = stage.cluster.sandbox("node-1", &spec).expect("sandbox");
+    sandbox.add(&chain).expect("its posture is in force");
+    let dial = Dial::to((target.addresses.v4, PORT)).timeout(SHORT);
+    let outcome = dial.tcp(&sandbox.pod().netns).expect("dialled");
+    assert_eq!(outcome, Outcome::TimedOut);
+    assert_eq!(server.connections_seen(), 0);
+    assert!(
+        !collector
+            .output()
+            .expect("log")
+            .contains("INFO weir_collector::wiring: ready")
+    );
+    collector.terminate(PATIENCE).expect("ended");
+}
+
+#[test]
 fn kernel_the_chain_says_what_is_in_force_and_fails_without_a_collector() {
     if !is_root() {
         return;
@@ -152,19 +248,8 @@ fn kernel_the_chain_says_what_is_in_force_and_fails_without_a_collector() {
         2,
         "the result of the plugin before: {added}"
     );
-    let status = run(&[
-        "status",
-        "--server",
-        &starts.collector.server,
-        "--pods",
-        "-o",
-        "json",
-    ]);
-    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
-    let endpoints = status["endpoints"].as_array().expect("endpoints");
-    let endpoint = endpoints
-        .iter()
-        .find(|endpoint| endpoint["pod"] == "starter")
+    let endpoint = starts
+        .endpoint("starter")
         .expect("known by the plugin's word: the API has no address yet");
     assert_eq!(endpoint["state"], "programmed");
     assert_eq!(
@@ -206,7 +291,7 @@ fn kernel_an_interface_that_is_not_the_pods_is_refused() {
         return;
     }
     let mut stage = stage();
-    let spec = weir_testkit::PodSpec::new("demo", "starter");
+    let spec = PodSpec::new("demo", "starter");
     let sandbox = stage.cluster.sandbox("node-1", &spec).expect("sandbox");
     let chain = chain(&stage, Waits::Yes, &json!({"timeoutSeconds": 1}));
     let target = stage.cluster.pod("demo", "target").expect("pod");

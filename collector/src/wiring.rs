@@ -156,6 +156,7 @@ pub async fn build(
             attacher: kernel.attacher,
             policy: kernel.policy,
             clock: clock.clone(),
+            own: own.clone(),
         },
         state.clone(),
         endpoints_config(&config),

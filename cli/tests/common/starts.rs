@@ -1,12 +1,14 @@
 //! Pods started through a chain of network plugins, and what their first act came to.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_testkit::cni::{Chain, Sandbox};
-use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, TcpServer, Topology};
+use weir_testkit::{ClusterSpec, Dial, NetNs, NodeSpec, Outcome, PodSpec, TcpServer, Topology};
 
-use super::{Collector, Stage, weir};
+use super::{Collector, Stage, run, weir};
 
 /// Where the peer listens to which the policy gives no way.
 pub(crate) const PORT: u16 = 1234;
@@ -73,6 +75,18 @@ pub(crate) fn stage() -> Stage {
     Stage::new(&spec, POLICIES)
 }
 
+/// The page of metrics of a node's collector.
+pub(crate) fn metrics(node: &NetNs) -> String {
+    let page = node.run(|| {
+        let mut stream = TcpStream::connect(("127.0.0.1", 9965))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        std::io::Result::Ok(page)
+    });
+    page.expect("entered").expect("metrics")
+}
+
 impl Starts {
     pub(crate) fn new(posture: &str, waits: Waits) -> Self {
         let stage = stage();
@@ -104,6 +118,16 @@ impl Starts {
                 .expect("written");
         }
         sandbox
+    }
+
+    /// What the collector says about a pod's interface.
+    pub(crate) fn endpoint(&self, pod: &str) -> Option<Value> {
+        let server = &self.collector.server;
+        let status = run(&["status", "--server", server, "--pods", "-o", "json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        let endpoints = status["endpoints"].as_array()?;
+        let is_its = |endpoint: &&Value| endpoint["pod"] == pod && endpoint["state"] != "gone";
+        endpoints.iter().find(is_its).cloned()
     }
 
     /// The pod's process: it connects to the denied peer, from this port.

@@ -16,6 +16,7 @@ use super::interface::Interface;
 use super::mapping::{self, LocalPod};
 use super::network::{Change, Network};
 use super::registry::{KnownPod, Registry};
+use super::timing::Timing;
 use super::view::{EndpointEvent, EndpointState, EndpointView};
 use super::{EndpointsConfig, EndpointsError};
 use crate::apply::{Applied, Applier, ApplyError, Programmed};
@@ -56,6 +57,7 @@ pub(super) struct Manager {
     pub(super) gone: VecDeque<(Instant, u32)>,
     /// What network plugins said, by interface.
     pub(super) claims: BTreeMap<u32, Claim>,
+    pub(super) timing: Timing,
 }
 
 impl Manager {
@@ -98,8 +100,12 @@ impl Manager {
         self.remap();
     }
 
-    /// Takes the list of this node's pods.
-    pub(super) fn on_pods(&mut self, pods: Vec<LocalPod>) {
+    /// Takes the list of this node's pods, as it was said at `since`.
+    pub(super) fn on_pods(&mut self, pods: Vec<LocalPod>, since: Instant) {
+        let programmed = self.interfaces.values().filter_map(Interface::programmed);
+        let programmed = programmed.cloned().collect();
+        self.timing
+            .pods(self.pods.as_deref(), &pods, since, &programmed);
         self.pods = Some(pods);
         self.remap();
     }
@@ -123,6 +129,7 @@ impl Manager {
             if self.applier.knows(&pod.name) == Programmed::Yes {
                 interface.state = EndpointState::Programmed;
                 interface.programmed_at = Some(now);
+                self.timing.programmed(&pod.name);
                 let info = interface.info();
                 self.view.put(Arc::clone(&info));
                 self.events.send(EndpointEvent::Programmed(info)).ok();
@@ -206,6 +213,7 @@ impl Manager {
             self.registry.release(id)?;
             return Err(error.into());
         }
+        self.timing.attached();
         info!(ifindex, interface = name, endpoint = id, "attached");
         let info = interface.info();
         self.interfaces.insert(ifindex, interface);
@@ -341,6 +349,9 @@ impl Manager {
             (Some(_), Programmed::Pending) => EndpointState::Pending,
             (Some(_), Programmed::Yes) => EndpointState::Programmed,
         };
+        if let (Some(pod), Programmed::Yes) = (&pod, programmed) {
+            self.timing.programmed(&pod.name);
+        }
         let known = pod.as_ref().map(known_pod);
         interface.pod = pod;
         interface.stamp(now());

@@ -16,6 +16,7 @@ mod network;
 mod registry;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod view;
 
 use std::time::Duration;

@@ -99,6 +99,8 @@ pub struct PolicyState {
     local: BTreeMap<Name, Arc<Pod>>,
     /// Whether the endpoints know them.
     local_pods: Told,
+    /// When the last changes were known.
+    news: Instant,
     /// The kernel's policy epoch.
     epoch: u32,
     /// The compiled state that is not in force.
@@ -129,6 +131,7 @@ impl PolicyState {
             in_force,
             cluster: Twin::default(),
             local: BTreeMap::new(),
+            news: Instant::now(),
             local_pods: Told::NotYet,
             epoch,
             is_behind: false,
@@ -185,6 +188,7 @@ impl PolicyState {
 
     async fn on_batch(&mut self, batch: Batch) {
         self.note_refused(batch.refused);
+        self.news = batch.since;
         if batch.changes.is_empty() {
             return;
         }
@@ -342,7 +346,7 @@ impl PolicyState {
         }
         if self.local_pods == Told::NotYet {
             let pods = LocalPod::of(self.local.values());
-            self.parts.endpoints.set_pods(pods).await?;
+            self.parts.endpoints.set_pods(pods, self.news).await?;
             self.local_pods = Told::Yes;
         }
         self.publish();

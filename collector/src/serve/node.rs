@@ -10,6 +10,7 @@ use weir_policy::model::Name;
 use weir_proto::weir::v1 as wire;
 use weir_proto::weir::v1::node_server;
 
+use super::weir::revision;
 use crate::config::Posture;
 use crate::endpoints::{Attaching, Claim, ClaimError, EndpointInfo, EndpointState, EndpointView};
 use crate::policy_state::PolicyReader;
@@ -85,16 +86,12 @@ impl Node {
     }
 
     fn in_force(&self, endpoint: &EndpointInfo) -> wire::AttachResponse {
-        let revision = match endpoint.state {
-            EndpointState::Programmed => self.policies.get().revision,
-            _ => 0,
-        };
         wire::AttachResponse {
             node: self.node.to_string(),
             state: endpoint.state.as_str().to_owned(),
             attached_at: Some(endpoint.attached_at.into()),
             programmed_at: endpoint.programmed_at.map(Into::into),
-            revision,
+            revision: revision(endpoint, &self.policies.get()),
             posture: self.posture.as_str().to_owned(),
             id: endpoint.id,
         }
