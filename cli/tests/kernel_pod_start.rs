@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use common::starts::{Known, PORT, Starts, Waits, chain, metrics, stage};
 use common::{PATIENCE, eventually, is_root, number, text, wait_for_flow};
 use serde_json::{Value, json};
+use tonic::transport::Endpoint;
+use weir_proto::weir::v1::AttachRequest;
+use weir_proto::weir::v1::node_client::NodeClient;
 use weir_testkit::{Dial, Outcome, PodSpec, RunningProcess, TcpServer, UdpServer};
 
 const RUNS: u16 = 200;
@@ -283,6 +286,28 @@ fn kernel_the_chain_says_what_is_in_force_and_fails_without_a_collector() {
     careless.status(&node).expect("it would let pods start");
     let added = sandbox.add(&careless).expect("it lets the pod start");
     assert_eq!(added["interfaces"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn kernel_over_tcp_nobody_says_whose_an_interface_is() {
+    if !is_root() {
+        return;
+    }
+    let starts = Starts::new("deny", Waits::Yes);
+    let node = starts.stage.cluster.node("node-1").expect("node");
+    let ask = || -> Result<(), tonic::Status> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let server = Endpoint::from_static("http://127.0.0.1:4244");
+            let channel = server.connect().await.expect("a collector listens");
+            let mut client = NodeClient::new(channel);
+            client.attach(AttachRequest::default()).await.map(drop)
+        })
+    };
+    let refused = node.netns.run(ask).expect("entered").expect_err("refused");
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
 }
 
 #[test]

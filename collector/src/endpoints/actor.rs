@@ -300,13 +300,12 @@ impl Actor {
         }
     }
 
-    /// The message about a new interface may still be on its way: it is looked up.
+    /// The messages about a new interface, and about its new name, may still be on their way: it is looked up.
     async fn attach(&mut self, claim: Claim) -> Result<Arc<EndpointInfo>, ClaimError> {
-        if !self.manager.network.links.contains_key(&claim.ifindex) {
-            let link = self.netlink.link(claim.ifindex).await;
-            if let Some(link) = link.map_err(|error| ClaimError::Look(error.to_string()))? {
-                self.manager.network.hear(&link);
-            }
+        let link = self.netlink.link(claim.ifindex).await;
+        if let Some(link) = link.map_err(|error| ClaimError::Look(error.to_string()))? {
+            let change = self.manager.network.hear(&link);
+            self.manager.on_change(change);
         }
         self.manager.on_claim(claim)
     }
