@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::starts::{Known, PORT, Starts, Waits, chain, metrics, stage};
-use common::{PATIENCE, eventually, is_root, number, text, wait_for_flow};
+use common::{PATIENCE, eventually, is_root, number, run, text, wait_for_flow};
 use serde_json::{Value, json};
 use tonic::transport::Endpoint;
 use weir_proto::weir::v1::AttachRequest;
@@ -286,6 +286,50 @@ fn kernel_the_chain_says_what_is_in_force_and_fails_without_a_collector() {
     careless.status(&node).expect("it would let pods start");
     let added = sandbox.add(&careless).expect("it lets the pod start");
     assert_eq!(added["interfaces"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn kernel_what_is_installed_runs_in_the_chain_until_it_is_uninstalled() {
+    if !is_root() {
+        return;
+    }
+    let mut starts = Starts::new("deny", Waits::No);
+    let (directory, socket) = (starts.stage.path("net.d"), starts.stage.path("node-1.sock"));
+    let file = directory.join("10-testkit.conflist");
+    std::fs::create_dir(&directory).expect("made");
+    std::fs::write(&file, starts.chain.conflist()).expect("written");
+    let bin_dir = starts.patient.bin_dir().to_owned();
+    std::fs::remove_file(bin_dir.join("weir-cni")).expect("there by another way");
+    let weir_cni = |verb: &str, more: &[String]| {
+        let dirs = [("--bin-dir", &bin_dir), ("--conf-dir", &directory)];
+        let dirs = dirs.map(|(flag, path)| format!("{flag}={}", path.display()));
+        let args = ["cni", verb].into_iter();
+        let args: Vec<&str> = args
+            .chain(dirs.iter().chain(more).map(String::as_str))
+            .collect();
+        let output = run(&args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        std::fs::read_to_string(&file).expect("a conflist")
+    };
+    let patience = "--policy-wait-seconds=30".to_owned();
+    let installed = weir_cni(
+        "install",
+        &[format!("--socket={}", socket.display()), patience],
+    );
+    starts.patient.set_conflist(&installed).expect("a chain");
+    let sandbox = starts.sandbox("starter", Known::Yes);
+    let added = sandbox.add(&starts.patient).expect("joined");
+    let endpoint = starts.endpoint("starter").expect("by the plugin's word");
+    assert_eq!(endpoint["state"], "programmed");
+    starts.end(sandbox, &added);
+
+    let uninstalled = weir_cni("uninstall", &[]);
+    assert!(!bin_dir.join("weir-cni").exists());
+    starts.patient.set_conflist(&uninstalled).expect("a chain");
+    let sandbox = starts.sandbox("another", Known::Yes);
+    let added = sandbox.add(&starts.patient).expect("joined without it");
+    starts.end(sandbox, &added);
 }
 
 #[test]

@@ -76,6 +76,32 @@ impl Chain {
         symlink(program, &path).map_err(Error::path("link", path))
     }
 
+    /// Where its plugins are.
+    pub fn bin_dir(&self) -> &Path {
+        self.bin_dir.path()
+    }
+
+    /// The network as a file that a runtime reads.
+    pub fn conflist(&self) -> String {
+        let mut list = self.list.clone();
+        list.insert("plugins".to_owned(), self.plugins.clone().into());
+        Value::Object(list).to_string()
+    }
+
+    /// Takes the network from such a file.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn set_conflist(&mut self, text: &str) -> Result<(), Error> {
+        let wrong =
+            |error: serde_json::Error| Error::io("read", "a conflist")(io::Error::from(error));
+        let mut list: Map<String, Value> = serde_json::from_str(text).map_err(wrong)?;
+        let plugins = list.remove("plugins").unwrap_or_default();
+        self.plugins = serde_json::from_value(plugins).map_err(wrong)?;
+        self.list = list;
+        Ok(())
+    }
+
     /// Joins: every plugin in order, on the node. Returns the last one's result.
     ///
     /// # Errors
