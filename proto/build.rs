@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use protox::prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "flow/flow.proto",
     "observer/observer.proto",
     "peer/peer.proto",
     "relay/relay.proto",
     "weir/v1/weir.proto",
+    "weir/v1/node.proto",
 ];
 const PACKAGES: [&str; 5] = [".flow", ".observer", ".peer", ".relay", ".weir.v1"];
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod cni;
 mod commands;
 mod demo;
 #[cfg(test)]
@@ -15,10 +16,13 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use weir_collector::kernel::LOG_TARGET;
 
-use args::{Cli, Command, LogFormat};
+use args::{Cli, CniCommand, Command, LogFormat};
 use commands::block_on;
 
 fn main() -> ExitCode {
+    if cni::is_plugin(std::env::args_os().next().as_deref()) {
+        return cni::run();
+    }
     let cli = Cli::parse();
     match log_to_stderr(&cli).and_then(|()| run(&cli.command)) {
         Ok(code) => code,
@@ -34,6 +38,11 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Collector(args) => block_on(commands::collector::run(args))?,
         Command::Aggregator(args) => block_on(commands::aggregator::run(args))?,
+        Command::Cni(args) => match &args.command {
+            None => return Ok(cni::run()),
+            Some(CniCommand::Install(args)) => cni::install(args)?,
+            Some(CniCommand::Uninstall(paths)) => cni::uninstall(paths)?,
+        },
         Command::Observe(args) => block_on(commands::observe::run(args))?,
         Command::Status(args) => block_on(commands::status::run(args))?,
         Command::Explain(args) => return block_on(commands::explain::run(args)),

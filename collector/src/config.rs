@@ -87,6 +87,16 @@ pub enum Posture {
     Deny,
 }
 
+impl Posture {
+    /// Its name, as `--pending` takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// The way to the aggregator.
 #[derive(Clone, Debug)]
 pub struct UplinkConfig {

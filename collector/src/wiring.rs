@@ -106,6 +106,7 @@ struct Listeners {
 pub struct Collector {
     listeners: Listeners,
     routes: Routes,
+    node_routes: Routes,
     telemetry: Telemetry,
     ready: Arc<AtomicBool>,
     policy: PolicyState,
@@ -155,6 +156,7 @@ pub async fn build(
             attacher: kernel.attacher,
             policy: kernel.policy,
             clock: clock.clone(),
+            own: own.clone(),
         },
         state.clone(),
         endpoints_config(&config),
@@ -184,6 +186,16 @@ pub async fn build(
         },
     )
     .await;
+    let node_routes = serve::node_routes(
+        routes.clone(),
+        serve::Node {
+            node: config.node.clone(),
+            posture: config.pending,
+            attaching: endpoints.attaching(),
+            endpoints: view.clone(),
+            policies: reader.clone(),
+        },
+    );
     let settling = Settling {
         node: node(&config, manifests.as_ref()),
         policies: reader.clone(),
@@ -237,6 +249,7 @@ pub async fn build(
     Ok(Collector {
         listeners,
         routes,
+        node_routes,
         telemetry,
         ready,
         policy,
@@ -260,7 +273,7 @@ impl Collector {
         let pipeline = pipeline.map_err(CollectorError::Thread)?;
         let mut servers: JoinSet<Result<(), CollectorError>> = JoinSet::new();
         let (routes, stop) = (self.routes, shutdown.clone());
-        let unix = serve::serve_unix(self.listeners.unix, routes.clone(), stop.clone());
+        let unix = serve::serve_unix(self.listeners.unix, self.node_routes, stop.clone());
         servers.spawn(async move { Ok(unix.await?) });
         let tcp = serve::serve_tcp(self.listeners.api, routes, stop.clone());
         servers.spawn(async move { Ok(tcp.await?) });

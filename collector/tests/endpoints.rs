@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{PodNs, TestRoot, enter_node, options, run, skipped};
 use weir_collector::config::{Posture, Scope};
@@ -16,6 +16,7 @@ use weir_collector::endpoints::{
 };
 use weir_collector::kernel::{Counters, FlowTables, Kernel, Limits, Options, PinRoot, Side};
 use weir_collector::state::StateDir;
+use weir_collector::telemetry::Telemetry;
 use weir_datapath::abi::{DenialKey4, FlowKey4};
 use weir_flow::Mode;
 use weir_policy::model::Name;
@@ -56,6 +57,7 @@ async fn node(kernel: Kernel, state: &std::path::Path, config: EndpointsConfig) 
         attacher: kernel.attacher,
         policy: kernel.policy,
         clock: Arc::new(kernel.clock),
+        own: Telemetry::new().0.own,
     };
     let state = StateDir::open(state).unwrap();
     let endpoints = Endpoints::start(parts, state, config).await.unwrap();
@@ -174,7 +176,7 @@ fn a_veth_is_attached_when_it_appears_and_its_pod_is_found_by_route() {
             pod("friend", "10.1.0.3"),
             pod("stranger", "10.1.0.4"),
         ];
-        node.endpoints.set_pods(pods).await.unwrap();
+        node.endpoints.set_pods(pods, Instant::now()).await.unwrap();
         node.endpoints
             .apply(open(&["friend", "stranger"]))
             .await
@@ -228,11 +230,14 @@ fn a_silent_pod_on_a_bridge_is_found_by_asking() {
         let other = PodNs::bridged("br0", "b1", "10.1.0.3", "10.1.0.1");
         let stranger = PodNs::bridged("br0", "b2", "10.1.0.4", "10.1.0.1");
         node.endpoints
-            .set_pods(vec![
-                pod("target", "10.1.0.2"),
-                pod("friend", "10.1.0.3"),
-                pod("stranger", "10.1.0.4"),
-            ])
+            .set_pods(
+                vec![
+                    pod("target", "10.1.0.2"),
+                    pod("friend", "10.1.0.3"),
+                    pod("stranger", "10.1.0.4"),
+                ],
+                Instant::now(),
+            )
             .await
             .unwrap();
         node.endpoints
@@ -375,7 +380,7 @@ fn child_collector() {
             pod("friend", "10.1.0.3"),
             pod("stranger", "10.1.0.4"),
         ];
-        node.endpoints.set_pods(pods).await.unwrap();
+        node.endpoints.set_pods(pods, Instant::now()).await.unwrap();
         node.endpoints
             .apply(open(&["friend", "stranger"]))
             .await

@@ -91,6 +91,17 @@ pub enum Error {
         name: String,
     },
 
+    /// A network plugin failed.
+    #[error("CNI plugin {plugin} failed at {verb}: {said}")]
+    Plugin {
+        /// What it was to do.
+        verb: &'static str,
+        /// Its type.
+        plugin: String,
+        /// What it said.
+        said: String,
+    },
+
     /// Processes survive SIGKILL (stuck in the kernel): their namespace cannot go away.
     #[error("processes {pids:?} of cluster {id} are still there {waited:?} after SIGKILL")]
     ProcessesRemain {

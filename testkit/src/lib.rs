@@ -22,6 +22,7 @@
 
 pub mod cases;
 mod cluster;
+pub mod cni;
 mod error;
 mod lifetime;
 mod manifest_dir;

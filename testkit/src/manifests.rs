@@ -39,6 +39,20 @@ impl Cluster {
     }
 }
 
+// === impl Pod ===
+
+impl Pod {
+    /// As an API server shows it, with its addresses.
+    pub fn manifest(&self, node: &Node) -> String {
+        pod_document(self, node)
+    }
+
+    /// As an API server shows it once it is scheduled and before its network is made.
+    pub(crate) fn scheduled_manifest(&self) -> String {
+        pod_head(self) + "status:\n  phase: Pending\n"
+    }
+}
+
 fn namespace_document(name: &str, labels: Option<&BTreeMap<String, String>>) -> String {
     let mut labels = labels.cloned().unwrap_or_default();
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
@@ -66,6 +80,15 @@ fn node_document(node: &Node) -> String {
 }
 
 fn pod_document(pod: &Pod, node: &Node) -> String {
+    let mut text = pod_head(pod);
+    text += "status:\n  phase: Running\n  conditions:\n  - type: Ready\n    status: \"True\"\n";
+    text += &addresses("host", node.addresses);
+    text += &addresses("pod", pod.addresses);
+    text
+}
+
+/// All but its status.
+fn pod_head(pod: &Pod) -> String {
     let mut text = format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {}\n  namespace: {}\n  uid: {}\n{}",
         quoted(pod.name()),
@@ -95,9 +118,6 @@ fn pod_document(pod: &Pod, node: &Node) -> String {
             port.protocol.as_str()
         );
     }
-    text += "status:\n  phase: Running\n  conditions:\n  - type: Ready\n    status: \"True\"\n";
-    text += &addresses("host", node.addresses);
-    text += &addresses("pod", pod.addresses);
     text
 }
 

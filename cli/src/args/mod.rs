@@ -1,5 +1,6 @@
 //! The command line, typed. Every value is parsed here, once; commands get what they need and no strings to look into.
 
+mod cni;
 mod collector;
 mod observe;
 mod policy;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use cni::{CniArgs, CniCommand, CniInstallArgs, CniPaths, WhenAbsentArg};
 pub(crate) use collector::{AttachArg, CollectorArgs, KernelLogArg, ModeArg, PendingArg};
 pub(crate) use observe::{
     ColourArg, DirectionArg, ObserveArgs, OutputArg, ProtocolArg, VerdictArg,
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Collector(Box<CollectorArgs>),
     /// Run the central aggregator: keep the collectors' records and answer questions.
     Aggregator(AggregatorArgs),
+    /// The CNI plugin that lets a pod start once it is enforced: what runtimes call, and its installation.
+    Cni(CniArgs),
     /// Show flows: the last ones, or live with `--follow`.
     Observe(Box<ObserveArgs>),
     /// Say why a connection is allowed or denied, and the smallest change that would allow it.

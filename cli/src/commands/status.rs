@@ -143,6 +143,8 @@ fn pods(endpoints: &[EndpointStatus]) -> String {
         "STATE",
         "ATTACHED",
         "PROGRAMMED",
+        "REVISION",
+        "MODE",
         "INGRESS",
         "EGRESS",
     ];
@@ -165,7 +167,7 @@ fn pods(endpoints: &[EndpointStatus]) -> String {
     text
 }
 
-fn pod(endpoint: &EndpointStatus) -> [String; 8] {
+fn pod(endpoint: &EndpointStatus) -> [String; 10] {
     let name = if endpoint.pod.is_empty() {
         "-".to_owned()
     } else {
@@ -178,6 +180,11 @@ fn pod(endpoint: &EndpointStatus) -> [String; 8] {
         endpoint.state.clone(),
         time(endpoint.attached_at.as_ref()),
         time(endpoint.programmed_at.as_ref()),
+        match endpoint.revision {
+            0 => "-".to_owned(),
+            revision => revision.to_string(),
+        },
+        endpoint.mode.clone(),
         isolation(&endpoint.ingress_isolated_by),
         isolation(&endpoint.egress_isolated_by),
     ]

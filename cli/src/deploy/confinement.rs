@@ -12,19 +12,18 @@ const NEEDED: [&str; 3] = ["BPF", "NET_ADMIN", "PERFMON"];
 #[test]
 fn containers_have_the_capabilities_that_they_need_and_nothing_else() {
     for workload in super::sets().iter().flat_map(workloads) {
-        let attaching: Vec<_> = workload
-            .weirs()
-            .into_iter()
-            .filter(|(_, cli)| matches!(cli.command, Command::Collector(_)))
-            .map(|(container, _)| container.name.clone())
-            .collect();
+        let weirs = workload.weirs();
         for container in workload.containers() {
-            let added = if attaching.contains(&container.name) {
-                &NEEDED[..]
-            } else {
-                &[]
+            let mut weirs = weirs.iter();
+            let weir = weirs.find(|(weir, _)| weir.name == container.name);
+            let (added, user) = match weir.map(|(_, cli)| &cli.command) {
+                // Capabilities take effect for root only.
+                Some(Command::Collector(_)) => (&NEEDED[..], User::Root),
+                // It writes to the node's directories, which are root's.
+                Some(Command::Cni(_)) => (&[][..], User::Root),
+                _ => (&[][..], User::Other),
             };
-            confined(&workload, container, added);
+            confined(&workload, container, added, user);
         }
         let pod = &workload.pod;
         assert_eq!((pod.host_pid, pod.host_ipc), (None, None));
@@ -34,7 +33,14 @@ fn containers_have_the_capabilities_that_they_need_and_nothing_else() {
     }
 }
 
-fn confined(workload: &Workload, container: &Container, added: &[&str]) {
+/// Who a container runs as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum User {
+    Root,
+    Other,
+}
+
+fn confined(workload: &Workload, container: &Container, added: &[&str], expected: User) {
     let place = format!("{}, container {}", workload.origin, container.name);
     let security = container.security_context.as_ref().expect(&place);
     assert_eq!(security.privileged, Some(false), "{place}");
@@ -51,8 +57,7 @@ fn confined(workload: &Workload, container: &Container, added: &[&str]) {
     let pod = workload.pod.security_context.as_ref().expect(&place);
     let user = security.run_as_user.or(pod.run_as_user).expect(&place);
     let unprivileged = security.run_as_non_root.or(pod.run_as_non_root) == Some(true);
-    // Capabilities take effect for root only.
-    assert_eq!(user == 0, !added.is_empty(), "{place}");
+    assert_eq!(user == 0, expected == User::Root, "{place}");
     assert_eq!(user != 0, unprivileged, "{place}");
     let resources = container.resources.as_ref().expect(&place);
     for (of, what) in [

@@ -2,7 +2,7 @@
 //! is there.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Probe, Service, VolumeMount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::files::Set;
 use super::schema::ServiceMonitor;
 use super::workload::{Workload, workloads};
-use crate::args::{CollectorArgs, Command};
+use crate::args::{CniArgs, CniCommand, CollectorArgs, Command};
 
 #[test]
 fn what_weir_writes_is_mounted() {
@@ -23,19 +23,43 @@ fn what_weir_writes_is_mounted() {
             match &cli.command {
                 Command::Aggregator(args) => assert!(at.writable(&args.data_dir).is_some()),
                 Command::Collector(args) => mounted(&at, args),
+                Command::Cni(args) => plugin_in_place(&at, args),
                 other => panic!("{}: {other:?}", workload.origin),
             }
         }
     }
 }
 
-fn mounted(at: &Mounts, args: &CollectorArgs) {
-    let host = |path: &Path| {
-        let volume = &at.writable(path)?.name;
-        let mut volumes = at.0.pod.volumes.iter().flatten();
-        let volume = volumes.find(|found| found.name == *volume)?;
-        Some(volume.host_path.as_ref()?.path.clone())
+/// The plugin is where runtimes look, and looks for the socket where the collector of its pod makes it.
+fn plugin_in_place(at: &Mounts, args: &CniArgs) {
+    let command = args.command.as_ref().expect("what to do on a node");
+    let paths = match command {
+        CniCommand::Install(args) => &args.paths,
+        CniCommand::Uninstall(paths) => paths,
     };
+    assert_eq!(at.host(&paths.bin_dir).as_deref(), Some("/opt/cni/bin"));
+    assert_eq!(at.host(&paths.conf_dir).as_deref(), Some("/etc/cni/net.d"));
+    let CniCommand::Install(install) = command else {
+        return;
+    };
+    let weirs = at.0.weirs();
+    let sockets: Vec<_> = weirs
+        .iter()
+        .filter_map(|(container, cli)| match &cli.command {
+            Command::Collector(args) => Mounts(at.0, container).on_host(&args.unix_socket),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        sockets,
+        std::slice::from_ref(&install.socket),
+        "{}",
+        at.0.origin
+    );
+}
+
+fn mounted(at: &Mounts, args: &CollectorArgs) {
+    let host = |path: &Path| at.host(path);
     assert_eq!(host(&args.pin_root).as_deref(), Some("/sys/fs/bpf"));
     if args.detach {
         return;
@@ -57,6 +81,20 @@ impl Mounts<'_> {
         mounts
             .filter(|mount| path.starts_with(&mount.mount_path))
             .max_by_key(|mount| mount.mount_path.len())
+    }
+
+    /// The node's directory that is mounted, writable, where a path leads.
+    fn host(&self, path: &Path) -> Option<String> {
+        let volume = &self.writable(path)?.name;
+        let mut volumes = self.0.pod.volumes.iter().flatten();
+        let volume = volumes.find(|found| found.name == *volume)?;
+        Some(volume.host_path.as_ref()?.path.clone())
+    }
+
+    /// A path as the node sees it.
+    fn on_host(&self, path: &Path) -> Option<PathBuf> {
+        let inside = path.strip_prefix(&self.writable(path)?.mount_path).ok()?;
+        Some(Path::new(&self.host(path)?).join(inside))
     }
 
     fn writable(&self, path: &Path) -> Option<&VolumeMount> {

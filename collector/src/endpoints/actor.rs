@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -13,16 +13,19 @@ use tracing::{debug, warn};
 use weir_datapath::abi::maps;
 use weir_policy::tables::{Tables, Update};
 
+use super::claim::{Attaching, Claim, ClaimError};
 use super::manager::{Manager, Policy};
 use super::mapping::LocalPod;
 use super::netlink::{Heard, Netlink, NetlinkError};
 use super::registry::Registry;
-use super::view::{EndpointEvent, EndpointView};
+use super::timing::Timing;
+use super::view::{EndpointEvent, EndpointInfo, EndpointView};
 use super::{EndpointsConfig, EndpointsError, adopt};
 use crate::apply::{Applied, Applier, ApplyError};
 use crate::config::Scope;
 use crate::kernel::{Attacher, KernelClock, MapWriter as _, PolicyMaps};
 use crate::state::StateDir;
+use crate::telemetry::OwnMetrics;
 
 const COMMANDS: usize = 64;
 const EVENTS: usize = 1024;
@@ -31,6 +34,8 @@ const TICK: Duration = Duration::from_millis(500);
 const CHECK: Duration = Duration::from_secs(5);
 /// Between two whole dumps, in case a message was lost unnoticed.
 const DUMP: Duration = Duration::from_secs(30);
+/// Without anything to do for this long, the thread has heard all that there was.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What the endpoints need of the kernel side.
 pub struct Parts {
@@ -40,6 +45,8 @@ pub struct Parts {
     pub policy: PolicyMaps,
     /// Kernel time.
     pub clock: Arc<KernelClock>,
+    /// How the collector fares.
+    pub own: OwnMetrics,
 }
 
 /// How full the policy maps are: entries and capacity by name.
@@ -59,10 +66,14 @@ pub struct Endpoints {
     events: broadcast::Sender<EndpointEvent>,
 }
 
-enum Command {
-    Pods(Vec<LocalPod>),
+pub(super) enum Command {
+    Pods(Vec<LocalPod>, Instant),
     Apply(Box<Update>, oneshot::Sender<Result<Applied, ApplyError>>),
     Fill(oneshot::Sender<MapFill>),
+    Attach(
+        Claim,
+        oneshot::Sender<Result<Arc<EndpointInfo>, ClaimError>>,
+    ),
 }
 
 impl Endpoints {
@@ -93,15 +104,19 @@ impl Endpoints {
         started.await.map_err(|_| ended())?
     }
 
-    /// Tells which pods this node has. The first list must be complete: until it comes, nothing that is in force is
-    /// changed.
+    /// Tells which pods this node has, and since when that is known. The first list must be complete: until it comes,
+    /// nothing that is in force is changed.
     ///
     /// # Errors
     ///
     /// [`EndpointsError::Thread`] if the thread has ended.
-    pub async fn set_pods(&self, pods: Vec<LocalPod>) -> Result<(), EndpointsError> {
+    pub async fn set_pods(
+        &self,
+        pods: Vec<LocalPod>,
+        since: Instant,
+    ) -> Result<(), EndpointsError> {
         self.commands
-            .send(Command::Pods(pods))
+            .send(Command::Pods(pods, since))
             .await
             .map_err(|_| ended())
     }
@@ -137,6 +152,11 @@ impl Endpoints {
         result.await.map_err(|_| ended())
     }
 
+    /// A way to have an interface carry the programs at once. It does not keep the thread running.
+    pub fn attaching(&self) -> Attaching {
+        Attaching::new(self.commands.downgrade())
+    }
+
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<EndpointEvent> {
         self.events.subscribe()
@@ -168,6 +188,15 @@ async fn run(
         }
         Err(error) => drop(ready.send(Err(error))),
     }
+}
+
+/// What the thread does next.
+enum Next {
+    Command(Command),
+    Heard(Heard),
+    Tick,
+    Check,
+    Dump,
 }
 
 struct Actor {
@@ -206,6 +235,8 @@ impl Actor {
             view: view.clone(),
             events: events.clone(),
             gone: VecDeque::new(),
+            claims: BTreeMap::new(),
+            timing: Timing::new(parts.own),
         };
         manager.adopt(&dump)?;
         manager.on_dump(network);
@@ -232,26 +263,51 @@ impl Actor {
     /// Until the handle is dropped.
     async fn serve(&mut self) {
         let (mut tick, mut check, mut dump) = (every(TICK), every(CHECK), every(DUMP));
+        let mut busy = Instant::now();
         loop {
-            tokio::select! {
+            let idle = Instant::now();
+            let next = tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => Next::Command(command),
                     None => return,
                 },
-                heard = self.netlink.next() => self.hear(heard).await,
-                _ = tick.tick() => self.on_tick().await,
-                _ = check.tick() => self.manager.check_presence(),
-                _ = dump.tick() => self.refresh().await,
+                heard = self.netlink.next() => Next::Heard(heard),
+                _ = tick.tick() => Next::Tick,
+                _ = check.tick() => Next::Check,
+                _ = dump.tick() => Next::Dump,
+            };
+            // What comes without a pause may have waited in the socket while an interface was being attached.
+            if idle.elapsed() > PAUSE {
+                busy = Instant::now();
+            }
+            self.manager.timing.hear(Some(busy));
+            match next {
+                Next::Command(command) => self.obey(command).await,
+                Next::Heard(heard) => self.hear(heard).await,
+                Next::Tick => self.on_tick().await,
+                Next::Check => self.manager.check_presence(),
+                Next::Dump => self.refresh().await,
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command) {
         match command {
-            Command::Pods(pods) => self.manager.on_pods(pods),
+            Command::Pods(pods, since) => self.manager.on_pods(pods, since),
             Command::Apply(update, done) => drop(done.send(self.manager.on_update(&update))),
             Command::Fill(done) => drop(done.send(self.fill())),
+            Command::Attach(claim, done) => drop(done.send(self.attach(claim).await)),
         }
+    }
+
+    /// The messages about a new interface, and about its new name, may still be on their way: it is looked up.
+    async fn attach(&mut self, claim: Claim) -> Result<Arc<EndpointInfo>, ClaimError> {
+        let link = self.netlink.link(claim.ifindex).await;
+        if let Some(link) = link.map_err(|error| ClaimError::Look(error.to_string()))? {
+            let change = self.manager.network.hear(&link);
+            self.manager.on_change(change);
+        }
+        self.manager.on_claim(claim)
     }
 
     async fn hear(&mut self, heard: Heard) {
@@ -276,6 +332,7 @@ impl Actor {
     }
 
     async fn refresh(&mut self) {
+        self.manager.timing.hear(None);
         match self.netlink.dump().await {
             Ok(network) => {
                 self.manager.on_dump(network);

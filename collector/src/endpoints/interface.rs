@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use weir_datapath::abi::endpoint_flag;
 use weir_flow::{Mode, Timestamp};
+use weir_policy::model::Name;
 
 use super::mapping::LocalPod;
 use super::view::{EndpointInfo, EndpointState};
@@ -51,6 +52,12 @@ impl Interface {
             EndpointState::Unmapped | EndpointState::Pending => None,
             EndpointState::Gone => self.programmed_at,
         };
+    }
+
+    /// Its pod, if that pod's policies are in force.
+    pub(super) fn programmed(&self) -> Option<&Name> {
+        let pod = self.pod.as_ref().map(|pod| &pod.name);
+        pod.filter(|_| self.state == EndpointState::Programmed)
     }
 
     /// What others see of it.

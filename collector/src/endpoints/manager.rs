@@ -11,10 +11,12 @@ use tracing::{error, info, warn};
 use weir_flow::Timestamp;
 use weir_policy::tables::Update;
 
+use super::claim::{self, Claim};
 use super::interface::Interface;
 use super::mapping::{self, LocalPod};
 use super::network::{Change, Network};
 use super::registry::{KnownPod, Registry};
+use super::timing::Timing;
 use super::view::{EndpointEvent, EndpointState, EndpointView};
 use super::{EndpointsConfig, EndpointsError};
 use crate::apply::{Applied, Applier, ApplyError, Programmed};
@@ -53,6 +55,9 @@ pub(super) struct Manager {
     pub(super) view: EndpointView,
     pub(super) events: broadcast::Sender<EndpointEvent>,
     pub(super) gone: VecDeque<(Instant, u32)>,
+    /// What network plugins said, by interface.
+    pub(super) claims: BTreeMap<u32, Claim>,
+    pub(super) timing: Timing,
 }
 
 impl Manager {
@@ -63,6 +68,7 @@ impl Manager {
             Change::Link(ifindex) => self.consider(ifindex),
             Change::LinkGone(ifindex) => {
                 self.uplinks.remove(&ifindex);
+                self.claims.remove(&ifindex);
                 self.remove(ifindex);
             }
             Change::Addresses => {
@@ -85,6 +91,8 @@ impl Manager {
         lost.into_iter().for_each(|ifindex| self.remove(ifindex));
         self.uplinks
             .retain(|ifindex| self.network.links.contains_key(ifindex));
+        self.claims
+            .retain(|ifindex, _| self.network.links.contains_key(ifindex));
         self.release_uplinks();
         self.wanted()
             .into_iter()
@@ -92,8 +100,12 @@ impl Manager {
         self.remap();
     }
 
-    /// Takes the list of this node's pods.
-    pub(super) fn on_pods(&mut self, pods: Vec<LocalPod>) {
+    /// Takes the list of this node's pods, as it was said at `since`.
+    pub(super) fn on_pods(&mut self, pods: Vec<LocalPod>, since: Instant) {
+        let programmed = self.interfaces.values().filter_map(Interface::programmed);
+        let programmed = programmed.cloned().collect();
+        self.timing
+            .pods(self.pods.as_deref(), &pods, since, &programmed);
         self.pods = Some(pods);
         self.remap();
     }
@@ -117,6 +129,7 @@ impl Manager {
             if self.applier.knows(&pod.name) == Programmed::Yes {
                 interface.state = EndpointState::Programmed;
                 interface.programmed_at = Some(now);
+                self.timing.programmed(&pod.name);
                 let info = interface.info();
                 self.view.put(Arc::clone(&info));
                 self.events.send(EndpointEvent::Programmed(info)).ok();
@@ -147,29 +160,36 @@ impl Manager {
 
     /// Attaches to an interface if it should carry the programs and does not yet.
     fn consider(&mut self, ifindex: u32) {
+        match self.try_attach(ifindex) {
+            Ok(()) => {}
+            Err(EndpointsError::Kernel(error)) if error.is_device_gone() => {}
+            Err(error) => error!(ifindex, %error, "interface is not enforced"),
+        }
+    }
+
+    /// The same, for who wants to know what went wrong.
+    pub(super) fn try_attach(&mut self, ifindex: u32) -> Result<(), EndpointsError> {
         if let (Some(interface), Some(link)) = (
             self.interfaces.get_mut(&ifindex),
             self.network.links.get(&ifindex),
         ) {
             interface.name = link.name.as_str().into();
-            return;
+            return Ok(());
         }
         if self.uplinks.contains(&ifindex) || !self.wanted().contains(&ifindex) {
-            return;
+            return Ok(());
         }
         let runs_other = || self.attacher.runs_other_schema(ifindex).unwrap_or(false);
         if self.policy == Policy::Adopted && runs_other() {
-            return; // its old programs enforce the policy that this process does not know yet
+            return Ok(()); // its old programs enforce the policy that this process does not know yet
         }
         if self.config.scope == Scope::Node && self.network.is_uplink(ifindex) {
             self.uplinks.insert(ifindex);
-            return;
+            return Ok(());
         }
-        match self.add(ifindex) {
-            Ok(()) => self.remap(),
-            Err(EndpointsError::Kernel(error)) if error.is_device_gone() => {}
-            Err(error) => error!(ifindex, %error, "interface is not enforced"),
-        }
+        self.add(ifindex)?;
+        self.remap();
+        Ok(())
     }
 
     fn add(&mut self, ifindex: u32) -> Result<(), EndpointsError> {
@@ -193,6 +213,7 @@ impl Manager {
             self.registry.release(id)?;
             return Err(error.into());
         }
+        self.timing.attached();
         info!(ifindex, interface = name, endpoint = id, "attached");
         let info = interface.info();
         self.interfaces.insert(ifindex, interface);
@@ -255,7 +276,7 @@ impl Manager {
     }
 
     /// Finds out again which interface is which pod's.
-    fn remap(&mut self) {
+    pub(super) fn remap(&mut self) {
         let mapped = self.mapped();
         if self.pods.is_none() && mapped.is_empty() {
             return; // not known yet: what was adopted stays
@@ -274,10 +295,10 @@ impl Manager {
     fn mapped(&self) -> HashMap<u32, LocalPod> {
         let pods = self.pods.as_deref().unwrap_or_default();
         match &self.config.scope {
-            Scope::Node => mapping::map(&self.network, pods)
-                .into_iter()
-                .map(|(ifindex, pod)| (ifindex, pod.clone()))
-                .collect(),
+            Scope::Node => {
+                let by_address = mapping::map(&self.network, pods);
+                claim::overrule(by_address, self.claims.values(), pods)
+            }
             Scope::Sidecar { pod, interface } => {
                 let Some(ifindex) = self.network.by_name(interface) else {
                     return HashMap::new();
@@ -329,6 +350,9 @@ impl Manager {
             (Some(_), Programmed::Pending) => EndpointState::Pending,
             (Some(_), Programmed::Yes) => EndpointState::Programmed,
         };
+        if let (Some(pod), Programmed::Yes) = (&pod, programmed) {
+            self.timing.programmed(&pod.name);
+        }
         let known = pod.as_ref().map(known_pod);
         interface.pod = pod;
         interface.stamp(now());

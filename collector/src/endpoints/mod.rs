@@ -7,6 +7,7 @@
 
 mod actor;
 mod adopt;
+mod claim;
 mod interface;
 mod manager;
 mod mapping;
@@ -15,6 +16,7 @@ mod network;
 mod registry;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod view;
 
 use std::time::Duration;
@@ -28,6 +30,7 @@ use crate::kernel::{KernelError, Limits};
 use crate::state::StateError;
 
 pub use actor::{Endpoints, MapFill, Parts};
+pub use claim::{Attaching, Claim, ClaimError};
 pub use mapping::{LocalPod, SOURCES_ANNOTATION};
 pub use registry::RegistryError;
 pub use view::{EndpointEvent, EndpointInfo, EndpointState, EndpointView};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_core::{ErrorMessage, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
@@ -130,6 +130,19 @@ impl Netlink {
         Ok(network)
     }
 
+    /// An interface, as a message like those of [`Netlink::next`]; `None` if there is none of that number.
+    pub(super) async fn link(
+        &self,
+        ifindex: u32,
+    ) -> Result<Option<RouteNetlinkMessage>, NetlinkError> {
+        let mut links = self.handle.link().get().match_index(ifindex).execute();
+        match links.try_next().await {
+            Ok(link) => Ok(link.map(RouteNetlinkMessage::NewLink)),
+            Err(rtnetlink::Error::NetlinkError(message)) if is_no_device(&message) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Has the kernel ask who has `address` on an interface (ARP, neighbour solicitation), as it would before sending;
     /// no packet of ours goes to the pod. The answer comes as a neighbour message, and teaches the bridge the port.
     pub(super) async fn solicit(
@@ -144,6 +157,10 @@ impl Netlink {
             .execute()
             .await?)
     }
+}
+
+fn is_no_device(message: &ErrorMessage) -> bool {
+    message.raw_code() == -(nix::errno::Errno::ENODEV as i32)
 }
 
 async fn hear_all<M>(

@@ -103,6 +103,8 @@ pub struct PolicyState {
     modes: Modes,
     /// Namespaces whose living flows are to be judged again, because of their new mode.
     rejudged: BTreeSet<Arc<str>>,
+    /// When the last changes were known.
+    news: Instant,
     /// The kernel's policy epoch.
     epoch: u32,
     /// The compiled state that is not in force.
@@ -133,6 +135,7 @@ impl PolicyState {
             in_force,
             cluster: Twin::default(),
             local: BTreeMap::new(),
+            news: Instant::now(),
             local_pods: Told::NotYet,
             modes: Modes::default(),
             rejudged: BTreeSet::new(),
@@ -191,6 +194,7 @@ impl PolicyState {
 
     async fn on_batch(&mut self, batch: Batch) {
         self.note_refused(batch.refused);
+        self.news = batch.since;
         if batch.changes.is_empty() {
             return;
         }
@@ -351,7 +355,7 @@ impl PolicyState {
         }
         if self.local_pods == Told::NotYet {
             let pods = LocalPod::of(self.local.values(), |namespace| self.modes.of(namespace));
-            self.parts.endpoints.set_pods(pods).await?;
+            self.parts.endpoints.set_pods(pods, self.news).await?;
             self.local_pods = Told::Yes;
         }
         self.rejudge().await?;

@@ -3,6 +3,7 @@
 mod explain;
 mod flows;
 mod listen;
+mod node;
 mod observer;
 mod weir;
 
@@ -18,9 +19,11 @@ use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 use weir_proto::observer::observer_server::ObserverServer;
 use weir_proto::weir::v1::collector_server::CollectorServer;
+use weir_proto::weir::v1::node_server::NodeServer;
 
 pub use explain::Explainer;
 pub use listen::{ListenError, UnixSocket, tcp, unix};
+pub use node::Node;
 pub use observer::Observer;
 pub use weir::Collector;
 
@@ -41,6 +44,11 @@ pub async fn routes(observer: Observer, collector: Collector) -> Routes {
         .add_service(ObserverServer::new(observer))
         .add_service(CollectorServer::new(collector));
     routes.routes()
+}
+
+/// The same and what only programs of this node may ask: for the unix socket.
+pub fn node_routes(routes: Routes, node: Node) -> Routes {
+    routes.add_service(NodeServer::new(node))
 }
 
 /// Serves on TCP until `shutdown`.

@@ -9,7 +9,7 @@ use weir_proto::weir::v1 as wire;
 use weir_proto::weir::v1::collector_server;
 
 use super::explain::{Explainer, policy};
-use crate::endpoints::{EndpointInfo, EndpointView};
+use crate::endpoints::{EndpointInfo, EndpointState, EndpointView};
 use crate::pipeline::{LedgerLine, LossTotal, PipelineStatus, StatusView};
 use crate::policy_state::{PolicyInForce, PolicyReader};
 use crate::uplink::Uplink;
@@ -123,7 +123,17 @@ fn endpoint(
         ingress_isolated_by: isolated_by(model::Direction::Ingress),
         egress_isolated_by: isolated_by(model::Direction::Egress),
         id: info.id,
+        revision: revision(info, state),
+        mode: info.mode.as_str().to_owned(),
         ledger: ledger.iter().map(ledger_line).collect(),
+    }
+}
+
+/// Revision of the policy in force at an endpoint; 0 while its posture decides.
+pub(super) fn revision(info: &EndpointInfo, state: &PolicyInForce) -> u64 {
+    match info.state {
+        EndpointState::Programmed => state.revision,
+        EndpointState::Unmapped | EndpointState::Pending | EndpointState::Gone => 0,
     }
 }
 

@@ -67,6 +67,10 @@ pub struct OwnMetrics {
     /// Time from the first change of a batch, as it came from the API server or the manifests, until all of the batch is
     /// in the kernel, seconds.
     pub change_seconds: Histogram,
+    /// Time from when an interface can first have been heard of until it carries the programs, seconds.
+    pub attach_seconds: Histogram,
+    /// Time from when a pod's address is known until its policies are in force at its interface, seconds.
+    pub program_seconds: Histogram,
     /// Policy states that were refused.
     pub policy_errors: Counter,
     /// Bytes kept for the aggregator.
@@ -93,6 +97,8 @@ impl OwnMetrics {
             policy_revision: Gauge::default(),
             apply_seconds: Histogram::new(SWEEP_BUCKETS),
             change_seconds: Histogram::new(SWEEP_BUCKETS),
+            attach_seconds: Histogram::new(SWEEP_BUCKETS),
+            program_seconds: Histogram::new(SWEEP_BUCKETS),
             policy_errors: Counter::default(),
             refused: Family::default(),
             watch_failures: Family::default(),
@@ -138,6 +144,7 @@ impl OwnMetrics {
             own.change_seconds.clone(),
         );
         own.register_source(registry);
+        own.register_endpoints(registry);
         registry.register(
             "policy_errors",
             "Cluster states that were refused; the last good one stays in force",
@@ -170,6 +177,21 @@ impl OwnMetrics {
             own.non_flow.clone(),
         );
         own
+    }
+
+    fn register_endpoints(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "endpoint_attach",
+            "Time from a new interface until it carries the programs",
+            Unit::Seconds,
+            self.attach_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "endpoint_program",
+            "Time from a pod's address until its policies are in force at its interface",
+            Unit::Seconds,
+            self.program_seconds.clone(),
+        );
     }
 
     fn register_source(&self, registry: &mut Registry) {

@@ -201,6 +201,21 @@ impl Cluster {
         self.translate_services()
     }
 
+    /// A pod with addresses and names of its own that no other pod of the cluster has.
+    pub(crate) fn plan_pod(&mut self, node: &str, spec: &PodSpec) -> Result<Pod, Error> {
+        spec.validate()?;
+        let node = self.node(node)?;
+        let slot = free_slot(node.pods.iter())?;
+        let serial = self.pods_made + 1;
+        let pod = Pod::planned(&self.id, self.topology, node, slot, serial, spec);
+        self.pods_made = serial;
+        Ok(pod)
+    }
+
+    pub(crate) fn cluster_id(&self) -> &ClusterId {
+        &self.id
+    }
+
     fn planned(spec: &ClusterSpec, marker: Marker) -> Result<Self, Error> {
         let id = marker.id().clone();
         let services = (0u8..)
