@@ -1,5 +1,7 @@
 //! Who may do what: rules of roles, as <https://kubernetes.io/docs/reference/access-authn-authz/rbac/> has them.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::{ApiError, Resource, Verb};
@@ -101,6 +103,28 @@ impl Rights {
             }
         }
         Ok(rights)
+    }
+
+    /// What is granted, one verb on one resource at a time: `list pods`, `create events.events.k8s.io`. Where, and to which
+    /// names it is limited, is not said.
+    pub fn granted(&self) -> BTreeSet<String> {
+        let rules = self.grants.iter().map(|grant| &grant.rule);
+        let all = rules.flat_map(|rule| {
+            let Rule {
+                api_groups,
+                resources,
+                verbs,
+                ..
+            } = rule;
+            let places = api_groups.iter().flat_map(|group| {
+                let dot = if group.is_empty() { "" } else { "." };
+                resources
+                    .iter()
+                    .map(move |resource| format!("{resource}{dot}{group}"))
+            });
+            places.flat_map(|place| verbs.iter().map(move |verb| format!("{verb} {place}")))
+        });
+        all.collect()
     }
 
     fn none(user: &str) -> Self {
@@ -220,6 +244,8 @@ subjects: [{kind: ServiceAccount, name: y, namespace: weir}]
         assert!(!allow(Verb::Create, Resource::Pods, &["shop"]));
         assert!(!allow(Verb::List, Resource::Services, &[]));
         assert!(!allow(Verb::List, Resource::EndpointSlices, &[]));
+        let granted = ["* *.apps", "get pods", "list pods", "watch pods"];
+        assert!(rights.granted().iter().eq(granted));
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Resource {
     }
 
     /// Group and name as in the API server's messages: `networkpolicies.networking.k8s.io`.
-    pub(super) fn qualified(self) -> String {
+    pub fn qualified(self) -> String {
         match self.group() {
             "" => self.plural().to_owned(),
             group => format!("{}.{group}", self.plural()),

@@ -1,0 +1,5 @@
+//! The API source against an API server over HTTP, with faults.
+
+mod rights;
+mod source;
+mod support;
