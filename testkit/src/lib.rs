@@ -20,6 +20,7 @@
 //!
 //! It needs root, and the programs `ip` (iproute2), `nsenter` (util-linux) and, for Services, `nft` (nftables).
 
+pub mod api;
 pub mod cases;
 mod cluster;
 pub mod cni;

@@ -31,7 +31,7 @@ pub enum ConnectError {
 /// # Errors
 /// [`ConnectError`]; an API server that does not answer is none.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => from_file(path)
             .await
             .map_err(|source| ConnectError::Kubeconfig {
@@ -40,6 +40,9 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
             })?,
         None => Config::infer().await.map_err(ConnectError::Nowhere)?,
     };
+    // Whoever asks decides how to go on. kube would ask again by itself after a 503, with pauses that grow to minutes: an
+    // API server that is back would not be noticed for as long.
+    config.default_retry = false;
     Client::try_from(config).map_err(ConnectError::Client)
 }
 

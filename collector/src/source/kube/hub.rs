@@ -37,6 +37,8 @@ pub(super) struct Hub {
     /// The uids of this node's pods that were handed on.
     local: BTreeMap<Name, Arc<str>>,
     pending: Pending,
+    /// What lists that are still going on have changed.
+    listed: BTreeMap<Kind, Vec<ObjectChange>>,
     refused: Option<Arc<str>>,
     /// What is kept for a later run, as it was asked for last.
     kept: String,
@@ -54,6 +56,7 @@ impl Hub {
             held: Held::default(),
             local: BTreeMap::new(),
             pending: Pending::default(),
+            listed: BTreeMap::new(),
             refused: None,
             kept: String::new(),
             is_open: false,
@@ -67,6 +70,7 @@ impl Hub {
     /// Takes a piece of news. What is to be reported as refused comes back.
     pub(super) fn take(&mut self, told: Told, now: Instant) -> Option<Refused> {
         let Told { kind, news } = told;
+        let is_listed = matches!(news, News::Listed(_));
         let index = self.indexes.get_mut(&kind)?;
         let share = |object| self.interner.share(object);
         let outcome = match news {
@@ -75,8 +79,6 @@ impl Hub {
                 return None;
             }
             News::ListEnds => {
-                let gone = index.list_ends();
-                gone.into_iter().for_each(|change| self.change(change, now));
                 self.list_ended(kind, now);
                 return None;
             }
@@ -84,19 +86,16 @@ impl Hub {
             News::Changed(value) => index.changed(&value, share),
             News::Deleted(value) => index.deleted_by(&value),
         };
-        let refused = match outcome {
-            Outcome::Nothing => None,
-            Outcome::Changed(change) => {
-                self.change(change, now);
-                None
-            }
-            Outcome::Refused(refused, change) => {
-                change
-                    .into_iter()
-                    .for_each(|change| self.change(change, now));
-                Some(refused)
-            }
+        let (change, refused) = match outcome {
+            Outcome::Nothing => (None, None),
+            Outcome::Changed(change) => (Some(change), None),
+            Outcome::Refused(refused, change) => (change, Some(refused)),
         };
+        match change {
+            Some(change) if is_listed => self.listed.entry(kind).or_default().push(change),
+            Some(change) => self.change(change, now),
+            None => {}
+        }
         self.note_refusals(now);
         if matches!(kind, Kind::Namespace | Kind::NetworkPolicy) {
             self.release(now);
@@ -150,7 +149,17 @@ impl Hub {
         &self.indexes[&kind] // one of each kind since `new`
     }
 
+    /// A list takes effect as a whole. One object after another, the cluster would be in states in which it never was: a
+    /// policy is changed to select a pod no more, and the one that selects it instead is still to come.
     fn list_ended(&mut self, kind: Kind, now: Instant) {
+        // Before the list counts as complete: pods of the first one do not wait.
+        let listed = self.listed.remove(&kind).unwrap_or_default();
+        listed
+            .into_iter()
+            .for_each(|change| self.change(change, now));
+        let gone = self.indexes.get_mut(&kind).map(Index::list_ends);
+        let gone = gone.unwrap_or_default();
+        gone.into_iter().for_each(|change| self.change(change, now));
         self.note_refusals(now);
         self.release(now);
         if !self.is_open && self.indexes.values().all(Index::is_complete) {
@@ -206,7 +215,13 @@ impl Hub {
     }
 
     fn release(&mut self, now: Instant) {
-        if self.held.len() == 0 {
+        let is_listing = |kind| self.listed.contains_key(kind);
+        // What an unfinished list has brought is known, and not handed on yet.
+        if self.held.len() == 0
+            || [Kind::Namespace, Kind::NetworkPolicy]
+                .iter()
+                .any(is_listing)
+        {
             return;
         }
         let (namespaces, policies) = (

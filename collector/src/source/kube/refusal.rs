@@ -10,14 +10,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use super::backoff::Backoff;
 use super::index::{Refused, Remains};
 use super::rights::Right;
 use crate::names::fnv1a;
 
 /// Events that wait to be sent; more are dropped, and said in the log.
 const QUEUE: usize = 64;
+/// Tries to send one, within about half a minute. A longer outage costs the Event: the log has what it says.
+const TRIES: usize = 8;
 /// The longest note that the API server takes is 1 kB.
 const MAX_NOTE: usize = 1000;
 /// What a name of 253 characters leaves for the policy's, beside a dot and the hash.
@@ -56,15 +60,29 @@ impl Reporter {
 
 async fn send(client: &Client, refused: &Refused, node: &str) {
     let events: Api<Event> = Api::namespaced(client.clone(), &refused.name.namespace);
-    let result = events
-        .create(&PostParams::default(), &event(refused, node))
-        .await;
-    match result {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            debug!(policy = %refused.name, "another node has reported it");
+    let (event, params) = (event(refused, node), PostParams::default());
+    let mut backoff = Backoff::default();
+    for left in (0..TRIES).rev() {
+        match events.create(&params, &event).await {
+            Ok(_) => return,
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                debug!(policy = %refused.name, "another node has reported it");
+                return;
+            }
+            Err(error) if left > 0 && is_passing(&error) => sleep(backoff.next(None)).await,
+            Err(error) => {
+                warn!(policy = %refused.name, %error, "cannot create a Kubernetes Event");
+                return;
+            }
         }
-        Err(error) => warn!(policy = %refused.name, %error, "cannot create a Kubernetes Event"),
+    }
+}
+
+/// Whether another try may do better.
+fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        _ => true,
     }
 }
 

@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use axum::http::Request as HttpRequest;
 use futures::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use kube::Client;
 use kube::api::{ListParams, WatchParams};
@@ -20,7 +21,9 @@ use tracing::{debug, info, warn};
 use weir_policy::model::Kind;
 
 use super::backoff::Backoff;
+use super::index::{self, Version};
 use super::kinds::Resource;
+use super::prune::Keep;
 use super::wire::{self, Event, text_at};
 use crate::telemetry::OwnMetrics;
 
@@ -30,7 +33,7 @@ const PAGE: u32 = 500;
 const ANSWER: Duration = Duration::from_secs(60);
 /// The longest silence in a streamed list. A server older than streamed lists takes one for a plain watch, and never
 /// says that it is complete.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(5);
 /// A server ends a watch after so many seconds, and some more at random.
 const WATCH_SECONDS: u32 = 240;
 const WATCH_SECONDS_MORE: u32 = 50;
@@ -82,6 +85,8 @@ pub(super) enum WatchError {
     Silent(Duration),
     #[error("a list or an object without resourceVersion")]
     NoVersion,
+    #[error("the API server is at version {now}, before {known}: it has lost its history")]
+    WentBack { known: Version, now: Version },
 }
 
 /// An error and what lies beneath it, each said once.
@@ -110,7 +115,11 @@ impl From<kube::Error> for WatchError {
 impl WatchError {
     /// Whether the version to go on from is too old for the server.
     fn is_gone(&self) -> bool {
-        matches!(self, Self::Status(status) if status.code == 410)
+        match self {
+            Self::Status(status) => status.code == 410,
+            Self::WentBack { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether the server does not want the request as it is.
@@ -127,7 +136,7 @@ impl WatchError {
                 code => (400..500).contains(&code) || code == 504,
             },
             Self::Decode(_) | Self::NoVersion | Self::TooLong => true,
-            Self::Request(_) | Self::Read(_) | Self::Silent(_) => false,
+            Self::Request(_) | Self::Read(_) | Self::Silent(_) | Self::WentBack { .. } => false,
         }
     }
 
@@ -251,8 +260,10 @@ impl Watch {
 
     /// One connection: the list if it is needed, and the watch until it ends.
     async fn follow(&mut self) -> Result<(), WatchError> {
-        if self.version.is_none() && self.lists == Lists::Paged {
-            self.list().await?;
+        match &self.version {
+            Some(version) => self.look_back(index::number(version)).await?,
+            None if self.lists == Lists::Paged => self.list().await?,
+            None => {}
         }
         let seconds = WATCH_SECONDS + fastrand::u32(0..=WATCH_SECONDS_MORE);
         let (mut phase, params) = match self.version {
@@ -281,6 +292,24 @@ impl Watch {
             let event = wire::event(line, self.resource.keep)?;
             phase = self.take(event, phase).await?;
         }
+    }
+
+    /// Looks whether the server has lost its history, as after a restored backup: a watch from a version that is still to
+    /// come would wait for it, without a word, and pass over what was changed until then.
+    async fn look_back(&self, known: Version) -> Result<(), WatchError> {
+        let request = Request::new(self.resource.path());
+        let request = request.list_metadata(&ListParams::default().limit(1));
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let page = wire::page(&self.text(request).await?, Keep::Only(&[]))?;
+        match index::number(&page.version) {
+            now if now != 0 && now < known => Err(WatchError::WentBack { known, now }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn text(&self, request: HttpRequest<Vec<u8>>) -> Result<String, WatchError> {
+        let text = timeout(ANSWER, self.client.request_text(request)).await;
+        Ok(text.map_err(|_| WatchError::Silent(ANSWER))??)
     }
 
     async fn take(&mut self, event: Event, phase: Phase) -> Result<Phase, WatchError> {
@@ -328,10 +357,7 @@ impl Watch {
         loop {
             let request = Request::new(self.resource.path()).list(&params);
             let request = request.map_err(kube::Error::BuildRequest)?;
-            let text = timeout(ANSWER, self.client.request_text(request)).await;
-            let text = text.map_err(|_| WatchError::Silent(ANSWER))??;
-            let page = wire::page(&text, self.resource.keep)?;
-            drop(text);
+            let page = wire::page(&self.text(request).await?, self.resource.keep)?;
             for object in page.items {
                 self.tell(News::Listed(object)).await;
             }

@@ -125,6 +125,38 @@ fn a_list_removes_what_was_deleted_while_nobody_watched() {
 }
 
 #[test]
+fn a_list_takes_effect_as_a_whole() {
+    let mut hub = open([good("p", 2), good("q", 3)]);
+    let egress = json!({"podSelector": {}, "policyTypes": ["Egress"]});
+    tell(&mut hub, Kind::NetworkPolicy, News::ListBegins);
+    let changed = News::Listed(policy("p", 9, &egress));
+    tell(&mut hub, Kind::NetworkPolicy, changed);
+    assert_eq!(handed_on(&mut hub), Vec::<String>::new());
+    // It breaks off and begins anew.
+    list(
+        &mut hub,
+        Kind::NetworkPolicy,
+        [policy("p", 9, &egress), good("r", 8)],
+    );
+    assert_eq!(handed_on(&mut hub), ["+shop/p", "+shop/r", "-shop/q"]);
+}
+
+#[test]
+fn a_pod_waits_for_a_list_of_policies_to_end() {
+    let mut hub = open([good("p", 2)]);
+    tell(&mut hub, Kind::Pod, News::Changed(pod("a", "u", 7)));
+    let questions = hub.questions(Instant::now());
+    tell(&mut hub, Kind::NetworkPolicy, News::ListBegins);
+    tell(&mut hub, Kind::NetworkPolicy, News::Listed(good("p", 2)));
+    tell(&mut hub, Kind::NetworkPolicy, News::Listed(good("q", 6)));
+    let answer = answer(1, &[("p", 2), ("q", 6)], 7);
+    hub.answered(("shop", questions[0].1), answer, Instant::now());
+    assert_eq!(handed_on(&mut hub), Vec::<String>::new());
+    tell(&mut hub, Kind::NetworkPolicy, News::ListEnds);
+    assert_eq!(handed_on(&mut hub), ["+shop/a", "+shop/q"]);
+}
+
+#[test]
 fn a_list_that_breaks_off_removes_nothing() {
     let mut hub = open([good("p", 2), good("q", 3)]);
     tell(&mut hub, Kind::NetworkPolicy, News::ListBegins);

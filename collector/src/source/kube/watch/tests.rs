@@ -1,9 +1,10 @@
 //! The real client against a server that answers by a script.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use axum::http::{Request as HttpRequest, Response};
+use axum::http::Response;
 use kube::client::Body;
 use tower::service_fn;
 
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Script {
     answers: Arc<Mutex<VecDeque<(u16, String)>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// The version that a look at the server finds, which is no part of the script.
+    now: Arc<AtomicU64>,
 }
 
 impl Script {
@@ -27,6 +30,7 @@ impl Script {
         Self {
             answers: Arc::new(Mutex::new(VecDeque::from(answers))),
             asked: Arc::default(),
+            now: Arc::new(AtomicU64::new(1000)),
         }
     }
 
@@ -37,6 +41,12 @@ impl Script {
             let script = script.clone();
             async move {
                 let asked = request.uri().query().unwrap_or_default().to_owned();
+                if asked.split('&').any(|pair| pair == "limit=1") {
+                    let now = script.now.load(Ordering::Relaxed);
+                    let page =
+                        format!(r#"{{"metadata":{{"resourceVersion":"{now}"}},"items":[]}}"#);
+                    return Response::builder().body(Body::from(page.into_bytes()));
+                }
                 script.asked.lock().unwrap().push(asked);
                 let answer = script.answers.lock().unwrap().pop_front();
                 let Some((code, text)) = answer else {
@@ -168,6 +178,15 @@ async fn a_server_that_has_lost_its_history_is_listed_anew() {
     let lost = (504, TOO_LARGE);
     let script = Script::new([(200, &list), lost, lost, lost, (200, &list)]);
     assert_eq!(script.follow(6).await, ["(", "p@1", ")", "(", "p@1", ")"]);
+}
+
+#[tokio::test]
+async fn a_server_that_was_set_back_is_listed_anew() {
+    let list = [P1, END7].concat();
+    let script = Script::new([(200, &list), (200, &list)]);
+    script.now.store(5, Ordering::Relaxed);
+    assert_eq!(script.follow(6).await, ["(", "p@1", ")", "(", "p@1", ")"]);
+    assert_eq!(script.asked(1, "resourceVersion").as_deref(), Some(""));
 }
 
 #[tokio::test]
