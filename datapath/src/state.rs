@@ -85,10 +85,17 @@ pub fn ending(direction: Direction, flags: u8) -> u32 {
     reset | fin
 }
 
-/// Whether a packet in this direction makes a nascent flow one that was seen both ways.
+/// Whether a packet in this direction makes a nascent flow an established one: TCP once both sides have acknowledged
+/// something, for an answered SYN is anybody's who can guess a port (RFC 9293 §3.5); others once they are answered.
+/// `flags`: those of all packets up to this one, as in [`Flow::tcp_flags`](crate::abi::Flow::tcp_flags).
 #[inline(always)]
-pub fn answers(state: u32, direction: Direction) -> bool {
-    state & ESTABLISHED == 0 && opener(state) != direction
+pub fn establishes(state: u32, protocol: u8, direction: Direction, flags: u32) -> bool {
+    const BOTH_ACKS: u32 = tcp::ACK as u32 | (tcp::ACK as u32) << 16;
+    state & ESTABLISHED == 0
+        && match protocol {
+            IPPROTO_TCP => flags & BOTH_ACKS == BOTH_ACKS,
+            _ => opener(state) != direction,
+        }
 }
 
 /// Whether the connection has ended: reset, or closed by both sides.

@@ -4,7 +4,7 @@ use crate::atomic;
 use crate::attempt::Attempt;
 use crate::context::Context;
 use crate::event::{self, Facts};
-use crate::family::Family;
+use crate::family::{Family, FlowKey};
 use crate::judge::{self, Ask, Judgement};
 use crate::maps::ENDPOINT_USE;
 use crate::rejudge;
@@ -169,10 +169,11 @@ pub(crate) unsafe fn count<F: Family>(cx: &Context, a: &Attempt<F>, flow: *mut F
             atomic::add(extra, segments);
         }
         let flags = state::flag_word(cx.direction, a.flags());
-        if addr_of!((*flow).tcp_flags).read_volatile() & flags != flags {
+        let seen = addr_of!((*flow).tcp_flags).read_volatile();
+        if seen & flags != flags {
             atomic::or(addr_of_mut!((*flow).tcp_flags), flags);
         }
-        if state::answers(state, cx.direction) {
+        if state::establishes(state, a.key.protocol(), cx.direction, seen | flags) {
             establish(cx, flow);
         }
         let ending = state::ending(cx.direction, a.flags());
@@ -183,7 +184,7 @@ pub(crate) unsafe fn count<F: Family>(cx: &Context, a: &Attempt<F>, flow: *mut F
     }
 }
 
-/// Packets went both ways: the flow leaves the nascent quota for the other one, if there is room in it.
+/// The flow is one of both sides: it leaves the nascent quota for the other one, if there is room in it.
 ///
 /// # Safety
 /// `flow` points into the flow table.

@@ -108,7 +108,7 @@ pub struct Flow {
 pub mod flow_state {
     /// The opener is the remote side (else the pod).
     pub const OPENED_BY_REMOTE: u32 = 1 << 0;
-    /// Packets went both ways; no longer nascent.
+    /// Both sides have agreed to it ([`establishes`](crate::state::establishes)); no longer nascent.
     pub const ESTABLISHED: u32 = 1 << 1;
     /// FIN seen from the pod.
     pub const FIN_EGRESS: u32 = 1 << 2;

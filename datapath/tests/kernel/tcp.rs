@@ -397,3 +397,16 @@ fn an_idle_connection_of_hours_goes_on() {
         assert!(now - k.flow(&server, &client, TCP).unwrap().last_seen < 60_000);
     });
 }
+
+#[test]
+fn an_answered_syn_is_half_open_until_its_opener_acknowledges() {
+    with_each_family(|k, side| {
+        let (client, pod) = (side.peer(999), side.pod(80));
+        k.sent_to_pod(&tcp(&client, &pod, "S"));
+        k.sent_by_pod(&tcp(&pod, &client, "SA"));
+        k.sent_by_pod(&tcp(&pod, &client, "SA"));
+        assert_eq!(k.usage(), (1, 0), "nobody has seen the answer yet");
+        k.sent_to_pod(&tcp(&client, &pod, "A"));
+        assert_eq!(k.usage(), (0, 1));
+    });
+}
