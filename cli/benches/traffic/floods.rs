@@ -29,6 +29,7 @@ spec:
 /// A server under a flood: on which node, and that node's port of the fabric.
 #[derive(Clone, Copy)]
 struct Victim {
+    /// What its pods are called, up to the number.
     server: &'static str,
     client: &'static str,
     node: &'static str,
@@ -36,7 +37,7 @@ struct Victim {
 }
 
 const BARE: Victim = Victim {
-    server: "server-bare",
+    server: "server",
     client: "client-bare",
     node: "bare",
     uplink: "port1",
@@ -53,41 +54,58 @@ const ISOLATED: Victim = Victim {
 };
 
 pub(crate) fn run(length: Length) {
-    let bare = [BARE.server, BARE.client].map(str::to_owned);
-    let weir = [OPEN.server, ISOLATED.server, OPEN.client].map(str::to_owned);
+    // Each flood has its own pods: one that has had a flood has used up its share of the table for a while.
+    let floods = Flood::ALL.len() * length.pick(3, 1);
+    let pods = |victims: &[Victim]| -> Vec<String> {
+        let servers = |victim: &Victim| (0..floods).map(|number| pod(*victim, number)).collect();
+        let mut pods: Vec<String> = victims.iter().flat_map::<Vec<String>, _>(servers).collect();
+        pods.push(victims[0].client.to_owned());
+        pods
+    };
+    let (bare, weir) = (pods(&[BARE]), pods(&[OPEN, ISOLATED]));
     let stage = Stage::new(&[(BARE.node, &bare), (OPEN.node, &weir)], POLICIES);
     let mut collector = stage.collector(OPEN.node, TABLE);
+    let mut numbers = 0..floods;
     let count = length.pick(4, 1) * u64::from(TABLE);
     report::heading(&format!(
         "request/response under {RATE} new flows/s into the same pod, {count} flows, table of {TABLE}"
     ));
     for flood in Flood::ALL {
         let rounds: Vec<[f64; 3]> = (0..length.pick(3, 1))
-            .map(|_| round(&stage, &mut collector, flood, count))
+            .map_while(|_| numbers.next())
+            .map(|number| round(&stage, &mut collector, flood, count, number))
             .collect();
         lines(flood, &rounds, &collector);
     }
 }
 
+fn pod(victim: Victim, number: usize) -> String {
+    format!("{}-{number}", victim.server)
+}
+
 /// Rates of the connection: without Weir, with Weir to an open pod, to an isolated one.
-fn round(stage: &Stage, collector: &mut Collector, flood: Flood, count: u64) -> [f64; 3] {
+fn round(
+    stage: &Stage,
+    collector: &mut Collector,
+    flood: Flood,
+    count: u64,
+    number: usize,
+) -> [f64; 3] {
     [BARE, OPEN, ISOLATED].map(|victim| {
         if victim.node == BARE.node {
             collector.pause();
         } else {
             collector.resume();
-            // A connection is to be established before the flood: not while the last one's flows fill the table.
-            collector.drained(TABLE / 4);
         }
-        let rate = under_flood(stage, victim, flood, count);
+        let server = stage.pod(&pod(victim, number));
+        let rate = under_flood(stage, victim, server, flood, count);
         collector.resume();
         rate
     })
 }
 
 /// The connection and the flood share a processor: what the flood costs, the connection lacks.
-fn under_flood(stage: &Stage, victim: Victim, flood: Flood, count: u64) -> f64 {
-    let server = stage.pod(victim.server);
+fn under_flood(stage: &Stage, victim: Victim, server: &Pod, flood: Flood, count: u64) -> f64 {
     let ends = Ends {
         client: stage.pod(victim.client).netns.clone(),
         server: server.netns.clone(),

@@ -170,15 +170,6 @@ impl Collector {
         }
     }
 
-    /// Waits until its flow table has fewer entries than this.
-    pub(crate) fn drained(&self, entries: u32) {
-        let began = Instant::now();
-        while self.metrics().sum("weir_map_entries{map=\"FLOWS4\"}") >= f64::from(entries) {
-            assert!(began.elapsed() < 10 * PATIENCE, "flows do not end");
-            sleep(Duration::from_millis(500));
-        }
-    }
-
     /// Its metrics once they `fit`, or as they are when a generous time is over.
     pub(crate) fn settled(&self, fits: impl Fn(&Metrics) -> bool) -> Metrics {
         let began = Instant::now();
