@@ -73,6 +73,18 @@ impl Stage {
 
     /// Starts a collector for a node in a namespace, with more arguments.
     pub(crate) fn collector(&self, node: &str, netns: &NetNs, more: &[&str]) -> Collector {
+        let source = format!("--manifests={}", self.manifests.path().display());
+        self.collector_from(&source, node, netns, more)
+    }
+
+    /// The same, with the argument that says where the cluster's state comes from.
+    pub(crate) fn collector_from(
+        &self,
+        source: &str,
+        node: &str,
+        netns: &NetNs,
+        more: &[&str],
+    ) -> Collector {
         let pin_root = self
             .cluster
             .node(node)
@@ -83,7 +95,7 @@ impl Stage {
         let mut args = vec![
             "collector".to_owned(),
             format!("--node={node}"),
-            format!("--manifests={}", self.manifests.path().display()),
+            source.to_owned(),
             format!("--pin-root={}", pin_root.display()),
             format!(
                 "--state-dir={}",
@@ -116,10 +128,13 @@ impl Collector {
     /// SIGKILL, and the same command again.
     pub(crate) fn restart(&mut self) {
         self.process.kill().expect("killed");
+        self.start_until("ready");
+    }
+
+    /// The same command again once it is killed, until it has written a line with `needle` in it.
+    pub(crate) fn start_until(&mut self, needle: &str) {
         self.process = RunningProcess::spawn((self.command)(), &self.log).expect("started");
-        self.process
-            .wait_for_line("ready", PATIENCE)
-            .expect("ready");
+        self.process.wait_for_line(needle, PATIENCE).expect(needle);
     }
 }
 
