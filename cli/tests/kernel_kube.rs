@@ -170,6 +170,22 @@ fn kernel_an_outage_of_the_api_leaves_enforcement_on_through_a_sigkill() {
     let status = run(&["status", "--server", &kube.collector.server]);
     assert!(status.status.success(), "it serves: {status:?}");
 
+    let server = kube.collector.server.clone();
+    let dropped =
+        |fits: &dyn Fn(&Value) -> bool| wait_for_flow(&server, &["--verdict", "dropped"], fits);
+    // Rules have the names that the last run kept; whose an address is, is not known yet.
+    let record = dropped(&|flow| text(flow, "/traffic_direction") == "INGRESS");
+    let isolated_by = record.pointer("/extensions/isolated_by").expect("policies");
+    assert!(
+        isolated_by.to_string().contains("default-deny"),
+        "{record:#}"
+    );
+    assert_eq!(
+        text(&record, "/extensions/remote_kind"),
+        "unknown",
+        "{record:#}"
+    );
+
     kube.allow("denied");
     kube.is_enforced("a change in the outage is not known");
     let written = kube.collector.process.output().expect("its log");
@@ -178,6 +194,10 @@ fn kernel_an_outage_of_the_api_leaves_enforcement_on_through_a_sigkill() {
     kube.api.end_outage().expect("up");
     let ready = kube.collector.process.wait_for_line("ready", BACK);
     ready.expect("ready");
+    let serial = text(&record, "/extensions/id/serial");
+    dropped(&|flow| {
+        text(flow, "/extensions/id/serial") == serial && text(flow, "/source/pod_name") == "denied"
+    });
     kube.eventually("denied", Outcome::Connected);
     kube.eventually("allowed", Outcome::TimedOut);
     kube.was_never_refused();

@@ -18,6 +18,15 @@ pub(super) struct Owner {
     pub(super) former: Option<(Arc<Endpoint>, Timestamp)>,
 }
 
+/// Whose the addresses are that nobody has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strangers {
+    /// Nobody knows: the cluster's pods and nodes are not known yet.
+    Unknown,
+    /// The world's.
+    World,
+}
+
 /// Everything that has a name.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -29,6 +38,7 @@ pub(super) struct Tables {
     pub(super) sets: Map<u32, Arc<[PolicyRef]>>,
     pub(super) revisions: Revisions,
     pub(super) world: Arc<Endpoint>,
+    pub(super) strangers: Strangers,
     unknown: LocalEndpoint,
     no_rule: Arc<Rule>,
     no_policies: Arc<[PolicyRef]>,
@@ -45,6 +55,7 @@ impl Default for Tables {
             sets: Map::default(),
             revisions: Revisions::default(),
             world: Arc::new(nameless(EndpointKind::World, identity::WORLD)),
+            strangers: Strangers::World,
             unknown: LocalEndpoint {
                 endpoint: Arc::new(nameless(EndpointKind::Unknown, identity::UNKNOWN)),
                 mode: Mode::Enforce,
@@ -72,10 +83,13 @@ pub(super) fn nameless(kind: EndpointKind, identity: u32) -> Endpoint {
 pub struct Lookup<'a>(pub(super) RwLockReadGuard<'a, Tables>);
 
 impl Lookup<'_> {
-    /// Whose address this was at `at`; the world's if nobody's.
+    /// Whose address this was at `at`; the world's if nobody's, or unknown while the cluster is.
     pub fn address(&self, address: IpAddr, at: Timestamp) -> &Arc<Endpoint> {
         let Some(owner) = self.0.addresses.get(&address) else {
-            return &self.0.world;
+            return match self.0.strangers {
+                Strangers::Unknown => &self.0.unknown.endpoint,
+                Strangers::World => &self.0.world,
+            };
         };
         match &owner.former {
             Some((former, until)) if at < *until && at < owner.since => former,

@@ -19,7 +19,7 @@ use weir_flow::{Endpoint, PolicyRef, Rule, ServiceRef, Timestamp};
 
 pub use identity::IdentityNumbers;
 pub(crate) use identity::fnv1a;
-pub use lookup::Lookup;
+pub use lookup::{Lookup, Strangers};
 use lookup::{Owner, Tables};
 pub use revisions::Revisions;
 
@@ -77,6 +77,11 @@ impl Names {
             owner.former = Some((was, at));
             owner.since = at;
         }
+    }
+
+    /// Says whose the addresses are that nobody has.
+    pub fn set_strangers(&self, strangers: Strangers) {
+        self.write().strangers = strangers;
     }
 
     /// Forgets former owners whose time is over. Call now and then.
@@ -171,6 +176,17 @@ mod tests {
         names.put_address(ip, pod("new"), Timestamp(2_000));
         assert_eq!(&*names.read().address(ip, Timestamp(1_500)).name, "old");
         assert_eq!(&*names.read().address(ip, Timestamp(2_500)).name, "new");
+    }
+
+    #[test]
+    fn an_address_is_not_the_worlds_while_the_cluster_is_unknown() {
+        let names = Names::default();
+        let ip: IpAddr = "10.0.0.1".parse().expect("address");
+        let kind = || names.read().address(ip, Timestamp(1)).kind;
+        names.set_strangers(Strangers::Unknown);
+        assert_eq!(kind(), EndpointKind::Unknown);
+        names.set_strangers(Strangers::World);
+        assert_eq!(kind(), EndpointKind::World);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use weir_policy::tables::{Tables, Update, Write};
 
 use crate::apply::{ApplyError, Journal};
 use crate::endpoints::{EndpointEvent, EndpointState, Endpoints, EndpointsError, LocalPod};
-use crate::names::Names;
+use crate::names::{Names, Strangers};
 use crate::source::{Batch, Source};
 use crate::state::{StateDir, StateError};
 use crate::telemetry::{MapFill, OwnMetrics};
@@ -126,6 +126,7 @@ impl PolicyState {
         let mut compiler = Compiler::new(parts.node.clone(), restored.catalogue);
         compiler.adopt(in_force.clone());
         let naming = Naming::new(parts.names.clone(), parts.node.clone());
+        parts.names.set_strangers(Strangers::Unknown);
         Ok(Self {
             parts,
             compiler,
@@ -157,6 +158,7 @@ impl PolicyState {
         let local = self.local_addresses();
         self.naming.own(&local, now());
         let mut changes = self.take(changes);
+        self.parts.names.set_strangers(Strangers::World);
         changes.push(Change::LocalAddresses((*local).clone()));
         self.bring_into_force(changes).await?;
         let policies = self.cluster.get().policies.len();
