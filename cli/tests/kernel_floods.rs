@@ -10,6 +10,9 @@ use weir_testkit::{Dial, FrameSender, Outcome, Packet, TcpFlags, TcpServer, Tran
 /// New flows of each flood; the table has room for a sixth.
 const MANY: u16 = 6000;
 
+/// A flood's name, and its packet from a port.
+type Flood = (&'static str, fn(u16) -> Transport);
+
 #[test]
 fn kernel_an_established_connection_outlives_floods_larger_than_the_table() {
     if !is_root() {
@@ -23,7 +26,7 @@ fn kernel_an_established_connection_outlives_floods_larger_than_the_table() {
         .expect("connected");
     assert_eq!(session.ping(PATIENCE).expect("pinged"), Outcome::Connected);
     let sender = FrameSender::open(&allowed.netns, "eth0").expect("sender");
-    let floods: [(&str, fn(u16) -> Transport); 3] = [
+    let floods: [Flood; 3] = [
         ("half-open", |port| {
             Transport::tcp(port, OPEN, TcpFlags::SYN)
         }),
