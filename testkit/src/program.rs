@@ -30,7 +30,7 @@ pub(crate) fn ip_batch<S: AsRef<str>>(netns: Option<&str>, lines: &[S]) -> Resul
         .iter()
         .map(|line| format!("{}\n", line.as_ref()))
         .collect();
-    let output = feed(&mut command, &input).map_err(missing("ip", "iproute2"))?;
+    let output = run(&mut command, &input).map_err(missing("ip", "iproute2"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -51,7 +51,7 @@ pub(crate) fn ip_batch<S: AsRef<str>>(netns: Option<&str>, lines: &[S]) -> Resul
 pub(crate) fn nft(netns: &NetNs, ruleset: &str) -> Result<(), Error> {
     // The child is born in the namespace of the thread that spawns it.
     let output = netns
-        .run(|| feed(Command::new("nft").args(["-f", "-"]), ruleset))?
+        .run(|| run(Command::new("nft").args(["-f", "-"]), ruleset))?
         .map_err(missing("nft", "nftables"))?;
     if output.status.success() {
         return Ok(());
@@ -64,17 +64,23 @@ pub(crate) fn nft(netns: &NetNs, ruleset: &str) -> Result<(), Error> {
     })
 }
 
-fn feed(command: &mut Command, input: &str) -> io::Result<Output> {
+/// Runs a program with this input. Also says whether it took all of it.
+pub(crate) fn feed(command: &mut Command, input: &str) -> io::Result<(Output, io::Result<()>)> {
     let mut child = command
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
     let written = child
         .stdin
         .take()
         .map_or(Ok(()), |mut pipe| pipe.write_all(input.as_bytes()));
-    let output = child.wait_with_output()?;
+    Ok((child.wait_with_output()?, written))
+}
+
+/// The same of a program that must take all of it.
+fn run(command: &mut Command, input: &str) -> io::Result<Output> {
+    let (output, written) = feed(command, input)?;
     // A program that failed may have closed its input before reading all of it: its own words say more.
     if output.status.success() {
         written?;

@@ -3,15 +3,16 @@
 
 use std::{
     fs::Permissions,
-    io::{self, Write},
+    io,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
 };
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::program::feed;
 use crate::{Error, NetNs};
 
 /// The type of the plugin that makes a pod's veth, as [`Topology::Ptp`](crate::Topology::Ptp) has it.
@@ -189,7 +190,7 @@ impl Chain {
             .env("CNI_PATH", self.bin_dir.path());
         // The child is born in the namespace of the thread that spawns it.
         let output = node
-            .run(|| feed(&mut command, &config))?
+            .run(|| configure(&mut command, &config))?
             .map_err(Error::io("run plugin", kind))?;
         let failed = |said: String| Error::Plugin {
             verb,
@@ -237,19 +238,11 @@ impl Attachment {
     }
 }
 
-fn feed(command: &mut Command, config: &Value) -> io::Result<Output> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let written = child.stdin.take().map_or(Ok(()), |mut pipe| {
-        pipe.write_all(config.to_string().as_bytes())
-    });
+/// Runs a plugin. It need not read what it has no use for.
+fn configure(command: &mut Command, config: &Value) -> io::Result<Output> {
+    let (output, written) = feed(command, &config.to_string())?;
     match written {
-        // It need not read what it has no use for.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(output),
     }
-    child.wait_with_output()
 }
