@@ -51,6 +51,6 @@ pub use spec::{
     ServiceSpec, Topology,
 };
 pub use traffic::{
-    Capture, CapturedFrame, Dial, Direction, FrameSender, InterfaceCounters, Outcome, Syn,
-    TcpServer, TcpSession, UdpServer,
+    Arrival, Arrivals, Capture, CapturedFrame, Dial, Direction, FrameSender, InterfaceCounters,
+    Outcome, Syn, TcpServer, TcpSession, UdpServer,
 };

@@ -3,6 +3,7 @@
 
 pub(crate) mod exact;
 pub(crate) mod lake;
+pub(crate) mod sidecar;
 pub(crate) mod starts;
 pub(crate) mod traffic;
 

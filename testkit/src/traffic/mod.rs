@@ -1,5 +1,6 @@
 //! Traffic without external tools: servers, clients, frames.
 
+mod arrivals;
 mod capture;
 mod counters;
 mod dial;
@@ -9,6 +10,7 @@ mod session;
 mod tcp_server;
 mod udp_server;
 
+pub use arrivals::{Arrival, Arrivals};
 pub use capture::{Capture, CapturedFrame, Direction, Syn};
 pub use counters::InterfaceCounters;
 pub use dial::{Dial, Outcome};
