@@ -11,6 +11,7 @@ pub mod kernel_test;
 pub mod names;
 pub mod pipeline;
 pub mod policy_state;
+pub mod privileges;
 mod questions;
 pub mod recent;
 pub mod serve;

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{info, warn};
@@ -29,6 +29,7 @@ use crate::kernel::{self, Flavour, Kernel, KernelError, Limits, Options, PinRoot
 use crate::names::Names;
 use crate::pipeline::{Ledger, Pipeline, Sinks, StatusView};
 use crate::policy_state::{self, Misses, PolicyReader, PolicyState, PolicyStateError};
+use crate::privileges::{self, PrivilegesError};
 use crate::questions;
 use crate::recent::Recent;
 use crate::serve::{self, ListenError, Observer, UnixSocket};
@@ -69,6 +70,9 @@ pub enum CollectorError {
     /// This machine, or its bpffs.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Its capabilities.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegesError),
     /// The endpoints.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
@@ -131,10 +135,11 @@ pub async fn build(
     shutdown: CancellationToken,
 ) -> Result<Collector, CollectorError> {
     let started = now();
-    let manifests = open_manifests(&config)?;
+    let manifests = open_manifests(&config).await?;
     let listeners = listen(&config).await?;
     let state = StateDir::open(&config.state_dir)?;
     let kernel = Kernel::open(&PinRoot::new(&config.pin_root), &options(&config))?;
+    privileges::keep_for_the_kernel()?; // before any thread is started
     if let Some(log) = kernel.log {
         log.start(shutdown.clone())
             .map_err(CollectorError::Thread)?;
@@ -296,7 +301,7 @@ impl Collector {
         join(pipeline).await;
         if let Some(otel) = self.otel {
             // Waits for its own export: not on this runtime's threads.
-            let _stopped = tokio::task::spawn_blocking(move || otel.shutdown()).await;
+            let _stopped = spawn_blocking(move || otel.shutdown()).await;
         }
         ended
     }
@@ -346,9 +351,15 @@ pub fn detach(root: &Path) -> Result<(), KernelError> {
     kernel::detach_all(&PinRoot::new(root))
 }
 
-fn open_manifests(config: &Config) -> Result<Option<Manifests>, CollectorError> {
+/// Watching starts a thread: from one that has not the main thread's privileges.
+async fn open_manifests(config: &Config) -> Result<Option<Manifests>, CollectorError> {
     match (&config.source, &config.scope) {
-        (SourceConfig::Manifests(path), _) => Ok(Some(Manifests::open(path)?)),
+        (SourceConfig::Manifests(path), _) => {
+            let path = path.clone();
+            let opened = spawn_blocking(move || Manifests::open(&path)).await;
+            let opened = opened.map_err(|panic| CollectorError::Thread(io::Error::other(panic)))?;
+            Ok(Some(opened?))
+        }
         (SourceConfig::Api { .. }, Scope::Node) => Ok(None),
         (SourceConfig::Api { .. }, Scope::Sidecar { .. }) => Err(CollectorError::SidecarByApi),
     }
@@ -476,7 +487,7 @@ async fn first_error(
 }
 
 async fn join(thread: JoinHandle<()>) {
-    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    let joined = spawn_blocking(move || thread.join()).await;
     if !matches!(joined, Ok(Ok(()))) {
         warn!("the pipeline's thread panicked");
     }

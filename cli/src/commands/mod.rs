@@ -12,11 +12,13 @@ use std::future::Future;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use weir_collector::privileges;
 
-/// Runs a command's future to its end.
+/// Runs a command's future to its end. Only this thread keeps the process' capabilities: the workers speak to the network.
 pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .on_thread_start(privileges::keep_for_a_worker)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
