@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use weir_policy::model::Cluster;
 use weir_policy::tables::Tables;
 use weir_testkit::api::ApiServer;
 
@@ -17,17 +18,17 @@ const ROUNDS: usize = 8;
 const STEPS: usize = 10;
 
 /// The collector on one node, as far as it decides what is in the kernel, and what must be denied there.
-struct Node {
+pub(crate) struct Node {
     followed: Followed,
     kernel: Kernel,
     rows: Vec<Row>,
     /// The rows that were denied by every state that the API server has had in this round.
     denied: BTreeSet<usize>,
-    what: String,
+    pub(crate) what: String,
 }
 
 impl Node {
-    async fn start(api: &ApiServer, seed: u64) -> Self {
+    pub(crate) async fn start(api: &ApiServer, seed: u64) -> Self {
         let mut node = Self {
             followed: Followed::start(api, None).await,
             kernel: Kernel::new(),
@@ -43,7 +44,7 @@ impl Node {
     }
 
     /// Takes what the source hands on, and looks after every write whether something is open that never was.
-    async fn take_until(&mut self, end: Instant, is_done: impl Fn(&Self) -> bool) {
+    pub(crate) async fn take_until(&mut self, end: Instant, is_done: impl Fn(&Self) -> bool) {
         while !is_done(self) {
             let Ok(batch) = timeout_at(end, self.followed.source.next()).await else {
                 return;
@@ -67,13 +68,13 @@ impl Node {
     }
 
     /// The API server has another state.
-    fn note(&mut self, api: &ApiServer) {
+    pub(crate) fn note(&mut self, api: &ApiServer) {
         let now = Kernel::fresh(&cluster(api)).denied();
         self.denied.retain(|row| now.contains(row));
     }
 
     /// Waits until it knows what the server has, and compares it with a node that starts now.
-    async fn converges(&mut self, api: &ApiServer) {
+    pub(crate) async fn converges(&mut self, api: &ApiServer) {
         let expected = cluster(api);
         let end = Instant::now() + PATIENCE;
         self.take_until(end, |node| node.followed.cluster == expected)
@@ -90,8 +91,13 @@ impl Node {
         self.denied = fresh.denied();
     }
 
+    /// Whether this is what it knows.
+    pub(crate) fn knows(&self, cluster: &Cluster) -> bool {
+        self.followed.cluster == *cluster
+    }
+
     /// Starts again, whether or not the API server answers.
-    async fn restart(&mut self, api: &ApiServer) {
+    pub(crate) async fn restart(&mut self, api: &ApiServer) {
         let state = tempfile::tempdir().expect("directory");
         let state = std::mem::replace(&mut self.followed.state, state);
         self.followed = Followed::start_in(api, None, state).await;

@@ -2,6 +2,7 @@
 
 mod enforcement;
 mod kernel;
+mod outage;
 mod rights;
 mod schedule;
 mod source;
