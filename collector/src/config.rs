@@ -20,6 +20,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// Which interfaces.
     pub scope: Scope,
+    /// How it is found out which interface is which pod's.
+    pub mapping: PodMapping,
     /// What is done with denied traffic.
     pub mode: Mode,
     /// What happens to a pod whose policies are not known yet.
@@ -76,6 +78,15 @@ pub enum Scope {
         /// Its interface, e.g. `eth0`.
         interface: String,
     },
+}
+
+/// How it is found out which interface is which pod's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodMapping {
+    /// By how the node reaches the pods' addresses.
+    Address,
+    /// The same; where that does not tell, by the network namespace and the cgroup of the pods' processes.
+    Cgroup,
 }
 
 /// What happens to a pod whose policies are not known yet.

@@ -429,12 +429,16 @@ fn limits(config: &Config) -> Limits {
 }
 
 fn endpoints_config(config: &Config) -> EndpointsConfig {
-    EndpointsConfig::new(
+    let usual = EndpointsConfig::new(
         config.scope.clone(),
         config.pending,
         config.mode,
         &limits(config),
-    )
+    );
+    EndpointsConfig {
+        mapping: config.mapping,
+        ..usual
+    }
 }
 
 type Exports = (Option<Uplink>, Option<otlp::OtlpSink>, Option<OtelMetrics>);

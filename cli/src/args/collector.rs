@@ -36,6 +36,9 @@ pub(crate) struct CollectorArgs {
         requires = "sidecar"
     )]
     pub interface: String,
+    /// How it is found out which interface is which pod's: `cgroup` also looks at the pods' processes, and needs to see them (`hostPID`).
+    #[arg(long, value_enum, default_value_t = MappingArg::Address)]
+    pub map_pods_by: MappingArg,
     /// How programs are attached: tcx needs Linux 6.6, clsact 5.15.
     #[arg(long, value_enum, default_value_t = AttachArg::Auto)]
     pub attach: AttachArg,
@@ -92,6 +95,15 @@ pub(crate) enum ModeArg {
     Audit,
     /// Nothing is judged.
     Observe,
+}
+
+/// How it is found out which interface is which pod's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MappingArg {
+    /// By how the node reaches the pods' addresses.
+    Address,
+    /// The same; where that does not tell, by the network namespace and the cgroup of the pods' processes.
+    Cgroup,
 }
 
 /// What happens to a pod whose policies are not known yet.

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cni::{CniArgs, CniCommand, CniInstallArgs, CniPaths, WhenAbsentArg};
-pub(crate) use collector::{AttachArg, CollectorArgs, KernelLogArg, ModeArg, PendingArg};
+pub(crate) use collector::{
+    AttachArg, CollectorArgs, KernelLogArg, MappingArg, ModeArg, PendingArg,
+};
 pub(crate) use observe::{
     ColourArg, DirectionArg, ObserveArgs, OutputArg, ProtocolArg, VerdictArg,
 };

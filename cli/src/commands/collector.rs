@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::Context;
 use weir_collector::assemble::Intervals;
 use weir_collector::config::{
-    AttachMethod, Config, LogLevel, Posture, Scope, SourceConfig, UplinkConfig,
+    AttachMethod, Config, LogLevel, PodMapping, Posture, Scope, SourceConfig, UplinkConfig,
 };
 use weir_collector::wiring;
 use weir_flow::Mode;
 use weir_policy::model::Name;
 
 use super::shutdown_on_signals;
-use crate::args::{AttachArg, CollectorArgs, KernelLogArg, ModeArg, PendingArg};
+use crate::args::{AttachArg, CollectorArgs, KernelLogArg, MappingArg, ModeArg, PendingArg};
 
 /// Runs the node agent until SIGTERM or SIGINT; the programs go on enforcing. With `--detach`, ends enforcement.
 ///
@@ -50,6 +50,10 @@ fn config(args: &CollectorArgs) -> anyhow::Result<Config> {
         pending: match args.pending {
             PendingArg::Allow => Posture::Allow,
             PendingArg::Deny => Posture::Deny,
+        },
+        mapping: match args.map_pods_by {
+            MappingArg::Address => PodMapping::Address,
+            MappingArg::Cgroup => PodMapping::Cgroup,
         },
         attach: match args.attach {
             AttachArg::Auto => AttachMethod::Auto,

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::files;
 use super::workload::{Workload, workloads};
-use crate::args::Command;
+use crate::args::{Cli, Command, MappingArg};
 
 /// What the kernel side asks for (`collector/src/kernel/preflight.rs`).
 const NEEDED: [&str; 3] = ["BPF", "NET_ADMIN", "PERFMON"];
@@ -26,11 +26,24 @@ fn containers_have_the_capabilities_that_they_need_and_nothing_else() {
             confined(&workload, container, added, user);
         }
         let pod = &workload.pod;
-        assert_eq!((pod.host_pid, pod.host_ipc), (None, None));
+        assert_eq!(pod.host_ipc, None);
+        assert_eq!(
+            pod.host_pid == Some(true),
+            sees_processes(&weirs),
+            "{}",
+            workload.origin
+        );
         let seccomp = pod.security_context.as_ref().expect("a security context");
         let seccomp = seccomp.seccomp_profile.as_ref().expect("a seccomp profile");
         assert_eq!(seccomp.type_, "RuntimeDefault", "{}", workload.origin);
     }
+}
+
+/// Whether a collector among them looks at the pods' processes: nothing else needs the node's.
+fn sees_processes(weirs: &[(&Container, Cli)]) -> bool {
+    weirs.iter().any(|(_, cli)| {
+        matches!(&cli.command, Command::Collector(args) if args.map_pods_by == MappingArg::Cgroup)
+    })
 }
 
 /// Who a container runs as.

@@ -17,6 +17,7 @@ use super::claim::{Attaching, Claim, ClaimError};
 use super::manager::{Manager, Policy};
 use super::mapping::LocalPod;
 use super::netlink::{Heard, Netlink, NetlinkError};
+use super::process::Looks;
 use super::registry::Registry;
 use super::timing::Timing;
 use super::view::{EndpointEvent, EndpointInfo, EndpointView};
@@ -204,6 +205,7 @@ struct Actor {
     netlink: Netlink,
     commands: mpsc::Receiver<Command>,
     local_addresses: watch::Sender<Arc<BTreeSet<IpAddr>>>,
+    looks: Looks,
 }
 
 impl Actor {
@@ -247,6 +249,7 @@ impl Actor {
             netlink,
             commands,
             local_addresses,
+            looks: Looks::default(),
         };
         actor.publish_addresses();
         let endpoints = Endpoints {
@@ -349,6 +352,7 @@ impl Actor {
                 debug!(interface, %address, %error, "cannot ask for a pod's address");
             }
         }
+        self.looks.look(&mut self.manager, &self.netlink).await;
     }
 
     fn publish_addresses(&self) {

@@ -138,6 +138,21 @@ pub(super) fn overrule<'a>(
 }
 
 impl Manager {
+    /// Takes it as found out whose interfaces are that nobody has said anything of.
+    pub(super) fn learn(&mut self, claims: Vec<Claim>) {
+        let unsaid = |claim: &Claim| {
+            let said = self.claims.get(&claim.ifindex);
+            said.is_none_or(|said| said.pod.is_none())
+        };
+        let new: Vec<_> = claims.into_iter().filter(unsaid).collect();
+        if new.is_empty() {
+            return;
+        }
+        self.claims
+            .extend(new.into_iter().map(|claim| (claim.ifindex, claim)));
+        self.remap();
+    }
+
     /// Attaches to an interface, and has it be whose it is said to be.
     pub(super) fn on_claim(&mut self, claim: Claim) -> Result<Arc<EndpointInfo>, ClaimError> {
         let (ifindex, interface) = (claim.ifindex, claim.interface.clone());

@@ -368,15 +368,22 @@ impl Manager {
         if self.config.scope != Scope::Node {
             return Vec::new();
         }
+        mapping::questions(&self.network, self.unmapped_pods()).collect()
+    }
+
+    /// The node's pods that have no interface yet.
+    pub(super) fn unmapped_pods(&self) -> impl Iterator<Item = &LocalPod> {
         let mapped = |pod: &LocalPod| {
-            let names = self
-                .interfaces
-                .values()
-                .filter_map(|interface| interface.pod.as_ref());
-            names.into_iter().any(|bound| bound.name == pod.name)
+            let mut bound = self.interfaces.values();
+            bound.any(|interface| {
+                interface
+                    .pod
+                    .as_ref()
+                    .is_some_and(|bound| bound.name == pod.name)
+            })
         };
         let pods = self.pods.as_deref().unwrap_or_default();
-        mapping::questions(&self.network, pods.iter().filter(|pod| !mapped(pod))).collect()
+        pods.iter().filter(move |pod| !mapped(pod))
     }
 
     /// Everything that time brings: removals whose grace is over, warnings, endpoints to forget.

@@ -3,6 +3,7 @@
 //! An interface whose other end is in another network namespace gets the programs at once, pending. Which pod it is, is
 //! found out by how the node reaches the pod's address: a route to that address alone (ptp plugins), or a bridge's port
 //! behind which a neighbour answered. A pod on a bridge that has never spoken is asked for by a neighbour solicitation.
+//! Where nothing leads to a pod's address alone, its processes may tell (`PodMapping::Cgroup`).
 //! Names of interfaces mean nothing. One that has a subnet or a default route is no pod's and is left alone.
 
 mod actor;
@@ -13,6 +14,7 @@ mod manager;
 mod mapping;
 mod netlink;
 mod network;
+mod process;
 mod registry;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ use weir_datapath::abi::endpoint_flag;
 use weir_flow::Mode;
 
 use crate::apply::EndpointSpec;
-use crate::config::{Posture, Scope};
+use crate::config::{PodMapping, Posture, Scope};
 use crate::kernel::{KernelError, Limits};
 use crate::state::StateError;
 
@@ -44,6 +46,8 @@ pub struct EndpointsConfig {
     pub posture: Posture,
     /// What is done with denied traffic, where a pod's namespace does not say otherwise.
     pub mode: Mode,
+    /// How it is found out which interface is which pod's.
+    pub mapping: PodMapping,
     /// How long after attaching TCP without SYN and without entry counts as established before.
     pub grace: Duration,
     /// How many flows seen in one direction only an endpoint may hold.
@@ -53,7 +57,7 @@ pub struct EndpointsConfig {
 }
 
 impl EndpointsConfig {
-    /// The usual settings: a thirty-second grace time; no endpoint holds more than a quarter of the flow table, and a
+    /// The usual settings: pods by their addresses; a thirty-second grace time; no endpoint holds more than a quarter of the flow table, and a
     /// thirty-second part of it with flows that nobody answered.
     pub fn new(scope: Scope, posture: Posture, mode: Mode, limits: &Limits) -> Self {
         let (nascent_quota, flow_quota) =
@@ -62,6 +66,7 @@ impl EndpointsConfig {
             scope,
             posture,
             mode,
+            mapping: PodMapping::Address,
             grace: Duration::from_secs(30),
             nascent_quota,
             flow_quota,

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use rtnetlink::packet_core::{ErrorMessage, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_core::{ErrorMessage, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
+use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
@@ -141,6 +142,34 @@ impl Netlink {
             Err(rtnetlink::Error::NetlinkError(message)) if is_no_device(&message) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The number that this namespace has given to that of a process; `None` if it has none, as for its own.
+    pub(super) async fn namespace_of(&self, process: u32) -> Result<Option<i32>, NetlinkError> {
+        let mut question = NsidMessage::default();
+        question.attributes.push(NsidAttribute::Pid(process));
+        let mut question = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(question));
+        question.header.flags = NLM_F_REQUEST;
+        let mut answers = self.handle.clone().request(question)?;
+        while let Some(answer) = answers.next().await {
+            match answer.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer)) => {
+                    let id = answer
+                        .attributes
+                        .iter()
+                        .find_map(|attribute| match attribute {
+                            NsidAttribute::Id(id) => Some(*id),
+                            _ => None,
+                        });
+                    return Ok(id.filter(|id| *id >= 0));
+                }
+                NetlinkPayload::Error(error) => {
+                    return Err(rtnetlink::Error::NetlinkError(error).into());
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Has the kernel ask who has `address` on an interface (ARP, neighbour solicitation), as it would before sending;

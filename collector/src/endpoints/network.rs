@@ -19,8 +19,8 @@ pub(super) type Mac = [u8; 6];
 /// What kind of interface it is, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkKind {
-    /// A veth whose other end is in another network namespace: a pod's, perhaps.
-    VethToElsewhere,
+    /// A veth whose other end is in another network namespace, of this number here (`IFLA_LINK_NETNSID`): a pod's, perhaps.
+    VethTo(i32),
     /// Anything else.
     Other,
 }
@@ -94,11 +94,11 @@ impl Network {
         if message.header.interface_family == AddressFamily::Bridge {
             return Change::None; // about a bridge's port, not about the interface
         }
-        let (mut name, mut is_veth, mut elsewhere) = (String::new(), false, false);
+        let (mut name, mut is_veth, mut elsewhere) = (String::new(), false, None);
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(text) => name.clone_from(text),
-                LinkAttribute::LinkNetNsId(_) => elsewhere = true,
+                LinkAttribute::LinkNetNsId(namespace) => elsewhere = Some(*namespace),
                 LinkAttribute::LinkInfo(infos) => {
                     is_veth = infos
                         .iter()
@@ -107,10 +107,9 @@ impl Network {
                 _ => {}
             }
         }
-        let kind = if is_veth && elsewhere {
-            LinkKind::VethToElsewhere
-        } else {
-            LinkKind::Other
+        let kind = match elsewhere {
+            Some(namespace) if is_veth => LinkKind::VethTo(namespace),
+            _ => LinkKind::Other,
         };
         let link = Link { name, kind };
         let index = message.header.index;
@@ -283,7 +282,7 @@ impl Network {
         let candidates = self
             .links
             .iter()
-            .filter(|(_, link)| link.kind == LinkKind::VethToElsewhere);
+            .filter(|(_, link)| link.kind != LinkKind::Other);
         candidates.map(|(index, _)| *index)
     }
 
