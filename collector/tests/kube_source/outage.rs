@@ -8,7 +8,7 @@ use weir_testkit::api::{Outage, Restart};
 
 use crate::enforcement::Node;
 use crate::schedule::{Changing, Schedule};
-use crate::support::{PATIENCE, api, cluster};
+use crate::support::{KINDS, PATIENCE, api, cluster};
 
 const SEEDS: u64 = 12;
 const OUTAGE: Duration = Duration::from_secs(5 * 60);
@@ -16,6 +16,10 @@ const OUTAGE: Duration = Duration::from_secs(5 * 60);
 const STEP: Duration = Duration::from_secs(1);
 /// ...and there is real time for what it tries then.
 const REAL: Duration = Duration::from_millis(5);
+
+/// So often may one kind be asked for in an outage: nine times until half a minute lies between two tries, which is cut by up
+/// to a half at random, and the first of these again after the restart.
+const TRIES: u64 = 40;
 
 /// How the API server comes back.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +66,9 @@ async fn run(seed: u64) {
         }
         step(&mut node).await;
     }
+    let asked = api.stats().unavailable();
+    let most = TRIES * KINDS.len() as u64;
+    assert!(asked <= most, "{}: asked {asked} times", node.what);
     match back {
         Return::AsItWas => {}
         Return::Compacted => api.compact(),
