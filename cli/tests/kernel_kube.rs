@@ -173,8 +173,13 @@ fn kernel_an_outage_of_the_api_leaves_enforcement_on_through_a_sigkill() {
     let server = kube.collector.server.clone();
     let dropped =
         |fits: &dyn Fn(&Value) -> bool| wait_for_flow(&server, &["--verdict", "dropped"], fits);
-    // Rules have the names that the last run kept; whose an address is, is not known yet.
+    // Rules and the node's own pods have the names that the last run kept; whose an address is, is not known yet.
     let record = dropped(&|flow| text(flow, "/traffic_direction") == "INGRESS");
+    assert_eq!(
+        text(&record, "/destination/pod_name"),
+        "target",
+        "{record:#}"
+    );
     let isolated_by = record.pointer("/extensions/isolated_by").expect("policies");
     assert!(
         isolated_by.to_string().contains("default-deny"),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use weir_datapath::abi::{
     self, Denial, DenialKey4, Event, EventKind, Flow, FlowKey4, IPPROTO_TCP, Tally, flow_state,
 };
-use weir_flow::{Direction, EndReason, Item, Record, RecordKind, Verdict, samples};
+use weir_flow::{Direction, EndReason, EndpointKind, Item, Record, RecordKind, Verdict, samples};
 
 use super::*;
-use crate::names::LocalEndpoint;
+use crate::names::{LocalEndpoint, Strangers};
 
 struct NoMiss;
 
@@ -267,6 +267,25 @@ fn a_flow_is_told_again_once_it_is_known_whose_it_is() {
         (said[0].kind, &said[0].local.name),
         (RecordKind::Updated, &pod)
     );
+    assert_eq!(sweep(&mut assembler, &[flow(7, 3)]), []);
+}
+
+#[test]
+fn a_flow_is_told_again_once_it_is_known_whose_the_other_address_is() {
+    let names = Arc::new(Names::default());
+    let mut assembler = assembler_with(names.clone());
+    let local = LocalEndpoint {
+        endpoint: samples::allowed().local,
+        mode: weir_flow::Mode::Enforce,
+    };
+    names.put_local(1, local);
+    names.set_strangers(Strangers::Unknown);
+    let said = sweep(&mut assembler, &[flow(7, 3)]);
+    assert_eq!(said[0].remote.kind, EndpointKind::Unknown);
+    names.set_strangers(Strangers::World);
+    let said = sweep(&mut assembler, &[flow(7, 3)]);
+    assert_eq!(said.len(), 1, "at once");
+    assert_eq!(said[0].remote.kind, EndpointKind::World);
     assert_eq!(sweep(&mut assembler, &[flow(7, 3)]), []);
 }
 

@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use weir_flow::{Endpoint, EndpointKind, Record};
 
 use super::draft::{Facts, Judged};
-use crate::names::Names;
+use crate::names::{IdentityNumbers, Names};
 
 /// What was last said about an entry.
 #[derive(Debug)]
@@ -25,11 +25,15 @@ pub(super) struct Tracked {
 }
 
 impl Tracked {
-    /// Whether it was said before anybody knew whose endpoint it is, and now somebody does.
+    /// Whether it was said before more was known of the pod than its name, or before it was known whose the other address
+    /// is, and now it is.
     pub(super) fn is_named_since(&self, facts: &Facts, names: &Names) -> bool {
+        let record = &self.record;
+        let is_labelled = |endpoint: &Endpoint| endpoint.identity != IdentityNumbers::UNKNOWN;
         let is_known = |endpoint: &Endpoint| endpoint.kind != EndpointKind::Unknown;
-        !is_known(&self.record.local)
-            && is_known(&names.read().local(facts.tuple.endpoint).endpoint)
+        let local = || is_labelled(&names.read().local(facts.tuple.endpoint).endpoint);
+        let remote = || is_known(names.read().address(record.remote_ip, record.last_seen));
+        !is_labelled(&record.local) && local() || !is_known(&record.remote) && remote()
     }
 }
 

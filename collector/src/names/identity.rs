@@ -61,6 +61,8 @@ impl IdentityNumbers {
         self.collisions
     }
 
+    /// The number of those whose labels are not known.
+    pub const UNKNOWN: u32 = UNKNOWN;
     /// The number of the collector's own node.
     pub const HOST: u32 = HOST;
     /// The number of all other nodes.

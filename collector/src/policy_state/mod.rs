@@ -125,7 +125,8 @@ impl PolicyState {
         in_force.revision = known.unwrap_or(restored.last_revision);
         let mut compiler = Compiler::new(parts.node.clone(), restored.catalogue);
         compiler.adopt(in_force.clone());
-        let naming = Naming::new(parts.names.clone(), parts.node.clone());
+        let mut naming = Naming::new(parts.names.clone(), parts.node.clone());
+        naming.endpoints(&parts.endpoints.view);
         parts.names.set_strangers(Strangers::Unknown);
         Ok(Self {
             parts,

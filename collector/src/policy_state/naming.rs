@@ -233,17 +233,16 @@ impl Naming {
 
     fn endpoint(&self, info: &EndpointInfo) {
         let Some(pod) = &info.pod else { return };
-        // A pod that has left the cluster keeps the name that its endpoint had.
-        let Some(endpoint) = self.pods.get(pod) else {
-            return;
+        let endpoint = match self.pods.get(pod) {
+            Some(endpoint) => endpoint.clone(),
+            // A pod that has left the cluster keeps the name that its endpoint had.
+            None if self.locals.contains(&info.id) => return,
+            // An earlier run knew it; the cluster is not known yet.
+            None => Arc::new(bare_pod(pod)),
         };
-        self.names.put_local(
-            info.id,
-            LocalEndpoint {
-                endpoint: endpoint.clone(),
-                mode: info.mode,
-            },
-        );
+        let mode = info.mode;
+        self.names
+            .put_local(info.id, LocalEndpoint { endpoint, mode });
     }
 
     fn name_pod(&mut self, pod: &Pod) -> Endpoint {
@@ -322,6 +321,18 @@ fn rank(pod: &Pod) -> Rank {
         Rank::TerminatingPod
     } else {
         Rank::Pod
+    }
+}
+
+/// A pod of which only the name is known.
+fn bare_pod(pod: &Name) -> Endpoint {
+    Endpoint {
+        kind: EndpointKind::Pod,
+        identity: IdentityNumbers::UNKNOWN,
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        labels: Arc::new([]),
+        workload: None,
     }
 }
 
