@@ -39,10 +39,21 @@ impl Interner {
         }
     }
 
+    /// Keys and values too: many label sets differ in one of them.
+    fn share_labels(&mut self, labels: &Labels) -> Labels {
+        if let Some(known) = self.labels.values.get(labels) {
+            return known.clone();
+        }
+        let texts = &mut self.texts;
+        let pairs = labels.iter();
+        let shared = pairs.map(|(key, value)| (texts.share(key), texts.share(value)));
+        self.labels.share(&shared.collect())
+    }
+
     fn share_pod(&mut self, pod: &mut Pod) {
         pod.name.namespace = self.texts.share(&pod.name.namespace);
         pod.node = self.texts.share(&pod.node);
-        pod.labels = self.labels.share(&pod.labels);
+        pod.labels = self.share_labels(&pod.labels);
         if let Some(owner) = &mut pod.owner {
             owner.kind = self.texts.share(&owner.kind);
             owner.name = self.texts.share(&owner.name);
