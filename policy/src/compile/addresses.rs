@@ -406,7 +406,7 @@ impl Addresses {
             namespace: pod.name.namespace.clone(),
             namespace_labels: self.namespace_labels(&pod.name.namespace),
             labels: self.keys.seen(&pod.labels),
-            ports: pod.ports.as_slice().into(),
+            ports: pod.ports.clone(),
         });
         let mut ips = pod.ips.iter().copied();
         PodEntry {
