@@ -18,7 +18,7 @@ help:
 	@echo 'make build   kernel programs and the weir binary, in $(TARGET_DIR)/debug/weir'
 	@echo 'make demo    two nodes of network namespaces, real traffic, real denials; ARGS=--keep to play on'
 	@echo 'make test    all tests, those that need root too'
-	@echo 'make bench   what packets, policies, records and traffic cost, on this machine'
+	@echo 'make bench   what packets, policies, records, traffic and large clusters cost, on this machine'
 	@echo 'make lint    rustfmt, house rules, clippy, cargo-deny where installed'
 	@echo 'make clean   remove all build output'
 
@@ -59,6 +59,9 @@ bench: setup
 	@echo '==> bench: traffic, floods, memory'
 	@export $(RUNNER)='$(SUDO)'; [ -n "$$$(RUNNER)" ] || unset $(RUNNER); \
 	cargo bench -p weir-cli --bench traffic
+	@echo '==> bench: a large cluster, followed over HTTP'
+	@export $(RUNNER)='$(SUDO)'; [ -n "$$$(RUNNER)" ] || unset $(RUNNER); \
+	cargo bench -p weir-cli --bench kube
 
 lint: setup
 	@echo '==> lint: rustfmt'

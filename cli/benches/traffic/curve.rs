@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::common::Length;
+use super::common::collector::{Collector, Metrics};
+use super::common::report::Verdict;
 use super::frames::{Senders, Sent};
-use super::report::Verdict;
-use super::stage::{Collector, Length, Metrics, Stage};
+use super::stage::Stage;
 
 /// As many pods as it takes to fill a table: each may hold a thirty-second part of it with unanswered flows.
 const PODS: usize = 40;
@@ -95,7 +97,7 @@ fn step(
         let told = Told::of(metrics).since(&before);
         told.started + told.lost >= count
     });
-    let cpu = super::report::micros(collector.cpu() - cpu) / count as f64;
+    let cpu = super::common::report::micros(collector.cpu() - cpu) / count as f64;
     row(&sent, &Told::of(&told).since(&before), cpu, loss);
 }
 

@@ -6,10 +6,12 @@ use std::thread;
 
 use weir_testkit::{FrameSender, Pod};
 
+use super::common::Length;
+use super::common::collector::Collector;
+use super::common::report::{self, Spread, Verdict};
 use super::frames::{Flood, Sent, paced};
 use super::load::{self, Ends, Kind};
-use super::report::{self, Spread, Verdict};
-use super::stage::{Collector, Length, Stage};
+use super::stage::Stage;
 
 const TABLE: u32 = 16_384;
 /// New flows a second.

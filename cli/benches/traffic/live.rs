@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use weir_testkit::{Dial, Outcome, Pod, TcpServer, TcpSession};
 
-use super::report::{self, Spread};
-use super::stage::{Length, Stage};
+use super::common::Length;
+use super::common::report::{self, Spread};
+use super::stage::Stage;
 
 const PORT: u16 = 5000;
 /// A connection that is silent for so long is cut.

@@ -54,7 +54,7 @@ impl Measured {
 
     /// Microseconds of processor time an operation.
     pub(crate) fn cpu_each(&self) -> f64 {
-        super::report::micros(self.cpu) / self.operations
+        super::common::report::micros(self.cpu) / self.operations
     }
 }
 

@@ -10,6 +10,8 @@
     reason = "a bench: what fails ends it"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod curve;
 mod empty;
 mod floods;
@@ -18,13 +20,12 @@ mod live;
 mod load;
 mod memory;
 mod rates;
-mod report;
 mod stage;
 
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
-use stage::Length;
+use common::Length;
 
 /// A part of the bench by its name.
 type Part = (&'static str, fn(Length));

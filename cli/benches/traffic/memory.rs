@@ -1,8 +1,9 @@
 //! What living flows cost in memory, in the collector and in the kernel.
 
+use super::common::Length;
+use super::common::report::{self, Verdict};
 use super::frames::Senders;
-use super::report::{self, Verdict};
-use super::stage::{Length, Stage};
+use super::stage::Stage;
 
 const TABLE: u32 = 131_072;
 const FLOWS: u64 = 100_000;

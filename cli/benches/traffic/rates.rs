@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use super::common::Length;
+use super::common::collector::Collector;
+use super::common::report::{self, Spread, Verdict};
 use super::empty::EmptyPrograms;
 use super::load::{Ends, Kind, Measured, measure};
-use super::report::{self, Spread, Verdict};
-use super::stage::{Collector, Length, Stage};
+use super::stage::Stage;
 
 /// The nodes, in the order of a round's measurements.
 const BARE: usize = 0;

@@ -279,7 +279,7 @@ fn cluster_pod(name: &str, address: &str, change: impl FnOnce(&mut Pod)) -> Obje
         host_network: false,
         phase: Phase::Running,
         terminating: false,
-        ports: Vec::new(),
+        ports: [].into(),
         owner: None,
     };
     change(&mut pod);

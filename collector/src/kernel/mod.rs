@@ -1,9 +1,10 @@
 //! The kernel border: programs loaded and attached, maps pinned and typed, clocks, counters. The only module of the
-//! collector with `unsafe` code, all of it in `sys`.
+//! collector with `unsafe` code, all of it in `sys` and `heap`.
 
 mod clock;
 mod counters;
 mod error;
+mod heap;
 mod links;
 mod load;
 mod log;
@@ -28,6 +29,7 @@ use weir_datapath::abi::maps;
 pub use clock::KernelClock;
 pub use counters::{CounterSums, Counters};
 pub use error::KernelError;
+pub(crate) use heap::give_back_free_memory;
 pub use links::{AttachMethod, Attached, Attacher, Presence, Side, detach_all};
 pub use load::MapOrigin;
 pub use log::{KernelLog, LOG_TARGET, LogLevel};

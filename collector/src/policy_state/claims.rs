@@ -66,6 +66,7 @@ impl<R: Ord, V> Claimants<R, V> {
     fn of(mut all: Vec<(R, V)>) -> Option<Self> {
         let highest = (0..all.len()).max_by(|a, b| all[*a].0.cmp(&all[*b].0))?;
         let first = all.swap_remove(highest);
+        all.shrink_to_fit(); // to nothing, nearly always
         Some(Self { first, others: all })
     }
 

@@ -28,6 +28,7 @@ use weir_policy::tables::{Tables, Update, Write};
 
 use crate::apply::{ApplyError, Journal};
 use crate::endpoints::{EndpointEvent, EndpointState, Endpoints, EndpointsError, LocalPod};
+use crate::kernel::give_back_free_memory;
 use crate::names::{Names, Strangers};
 use crate::source::{Batch, Source};
 use crate::state::{StateDir, StateError};
@@ -43,6 +44,8 @@ pub use view::{PolicyInForce, PolicyReader};
 
 /// Between two looks at how full the policy maps are, and two tries of a state that was not applied.
 const TICK: Duration = Duration::from_secs(5);
+/// Changes taken at once that leave so much free memory behind that it is given back: a list's, not a watch's.
+const MANY: usize = 1000;
 
 /// Why the first state is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +165,7 @@ impl PolicyState {
         self.parts.names.set_strangers(Strangers::World);
         changes.push(Change::LocalAddresses((*local).clone()));
         self.bring_into_force(changes).await?;
+        give_back_free_memory();
         let policies = self.cluster.get().policies.len();
         info!(
             revision = self.compiler.tables().revision,
@@ -204,8 +208,12 @@ impl PolicyState {
         let kinds = batch.changes.iter().map(|change| change.subject().0);
         let policies = kinds.filter(|kind| *kind == Kind::NetworkPolicy).count();
         let changes = self.take(batch.changes);
+        let many = changes.len() >= MANY;
         self.try_bring_into_force(changes).await;
-        if self.is_behind {
+        if many {
+            give_back_free_memory();
+        }
+        if self.is_unfinished() {
             return;
         }
         let elapsed = batch.since.elapsed();
@@ -285,7 +293,7 @@ impl PolicyState {
     }
 
     async fn on_tick(&mut self) {
-        if self.is_behind {
+        if self.is_unfinished() {
             self.try_bring_into_force(Vec::new()).await;
         }
         self.naming.endpoints(&self.parts.endpoints.view);
@@ -341,6 +349,11 @@ impl PolicyState {
                 }
             }
         }
+    }
+
+    /// Whether anything that is known is not in force: the compiled state, this node's pods, or a mode.
+    fn is_unfinished(&self) -> bool {
+        self.is_behind || self.local_pods == Told::NotYet || !self.rejudged.is_empty()
     }
 
     /// Compiles, saves, applies, in this order. What fails leaves the kernel as it was, and is tried again.

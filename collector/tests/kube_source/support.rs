@@ -1,5 +1,6 @@
 //! A source over HTTP, and the objects that it is told of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use weir_collector::source::{Batch, KubeSource, connect};
 use weir_collector::state::StateDir;
 use weir_collector::telemetry::Telemetry;
 use weir_policy::manifest::from_json;
-use weir_policy::model::{Cluster, Kind, ObjectChange};
+use weir_policy::model::{Cluster, Kind, Object, ObjectChange, Pod};
 use weir_testkit::api::{ApiServer, Resource};
 
 /// Generous: tests run on busy machines, and the source backs off.
@@ -103,15 +104,29 @@ impl Followed {
     }
 }
 
-/// What the server has.
+/// What the server has, as it is handed on.
 pub(crate) fn cluster(api: &ApiServer) -> Cluster {
     let mut cluster = Cluster::default();
     for (kind, resource) in KINDS {
         for object in api.list(resource) {
-            cluster.upsert(from_json(kind, &object).expect("a good object"));
+            cluster.upsert(kept(from_json(kind, &object).expect("a good object")));
         }
     }
     cluster
+}
+
+/// What is kept of an object: the uids of this node's pods only.
+fn kept(object: Object) -> Object {
+    match object {
+        Object::Pod(pod) if *pod.node != *NODE => {
+            let uid = "".into();
+            Object::Pod(Arc::new(Pod {
+                uid,
+                ..(*pod).clone()
+            }))
+        }
+        other => other,
+    }
 }
 
 pub(crate) fn namespace(name: &str, label: &str) -> Value {

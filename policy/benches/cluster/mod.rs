@@ -69,7 +69,7 @@ pub(crate) fn pod(number: usize, scale: &Scale) -> Pod {
         host_network: false,
         phase: Phase::Running,
         terminating: false,
-        ports: Vec::new(),
+        ports: Arc::default(),
         owner: None,
     }
 }

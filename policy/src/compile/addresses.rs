@@ -7,80 +7,15 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
-use super::backends::Candidate;
-use super::class::{Base, BaseValue, Chain, Class, Interner};
-use crate::model::{Labels, Name, Namespace, Node, Phase, Pod, Protocol};
+use super::class::{BaseValue, Chain, Class, Interner};
+use super::label_keys::{LabelKeys, Sight};
+use super::pod_entry::{Placement, PodEntry, rank};
+use crate::model::{Labels, Name, Namespace, Node, Phase, Pod};
 use crate::tables::{Networks, NodeAddress};
-
-/// What the compiler keeps of a pod.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PodEntry {
-    pub(crate) base: Arc<Base>,
-    pub(crate) ips: [Option<IpAddr>; 2],
-    pub(crate) placement: Placement,
-    /// Who wins an address that several pods claim: the lowest.
-    rank: u8,
-}
-
-/// Where a pod is, for policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Placement {
-    /// An endpoint of this node.
-    Here,
-    /// A pod with addresses of its own elsewhere.
-    Elsewhere,
-    /// In its node's network namespace: policies do not apply to it.
-    HostNetwork,
-}
-
-impl PodEntry {
-    /// Its addresses.
-    pub(crate) fn ips(&self) -> impl Iterator<Item = IpAddr> {
-        self.ips.iter().flatten().copied()
-    }
-}
-
-impl Candidate for PodEntry {
-    fn labels(&self) -> &Labels {
-        &self.base.value.labels
-    }
-
-    fn named_port(&self, name: &str, protocol: Protocol) -> Option<u16> {
-        self.base.value.named_port(name, protocol)
-    }
-
-    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.ips()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.rank == 0
-    }
-
-    fn is_terminating(&self) -> bool {
-        self.rank >= TERMINATING
-    }
-}
-
-const TERMINATING: u8 = 4;
 
 /// What all names of a namespace come after.
 fn first_of(namespace: &Arc<str>) -> Name {
     Name::new(Arc::clone(namespace), "")
-}
-
-fn rank(pod: &Pod) -> u8 {
-    let phase = match pod.phase {
-        Phase::Running => 0,
-        Phase::Pending => 1,
-        Phase::Unknown => 2,
-        Phase::Succeeded | Phase::Failed => 3,
-    };
-    if pod.terminating {
-        TERMINATING + phase
-    } else {
-        phase
-    }
 }
 
 /// Pods, nodes, namespaces and CIDRs.
@@ -95,6 +30,7 @@ pub(crate) struct Addresses {
     local: BTreeSet<IpAddr>,
     namespaces: HashMap<Arc<str>, Labels, RandomState>,
     bases: Interner<BaseValue>,
+    keys: LabelKeys,
     chains: Interner<Vec<IpNet>>,
     cidrs: Networks<Arc<Chain>>,
     world: Arc<Chain>,
@@ -143,6 +79,7 @@ impl Addresses {
             local: BTreeSet::new(),
             namespaces: HashMap::default(),
             bases: Interner::default(),
+            keys: LabelKeys::default(),
             chains,
             cidrs: Networks::default(),
             world,
@@ -285,10 +222,18 @@ impl Addresses {
     pub(crate) fn set_pod(&mut self, name: &Name, pod: Option<&Pod>, touched: &mut Touched) {
         let completed = |pod: &&Pod| !matches!(pod.phase, Phase::Succeeded | Phase::Failed);
         let new = pod.filter(completed).map(|pod| self.entry(pod));
-        let old = self.pods.get(name);
-        if old == new.as_ref() {
+        let old = self.pods.get_mut(name);
+        if old.as_deref() == new.as_ref() {
             return;
         }
+        touched.pods.insert(name.clone());
+        let old = match (old, &new) {
+            (Some(old), Some(new)) if old.is_like(new) => {
+                old.labels = new.labels.clone();
+                return;
+            }
+            (old, _) => old,
+        };
         if old.map(|pod| pod.ips) != new.as_ref().map(|pod| pod.ips) {
             touched.readdressed.insert(name.clone());
         }
@@ -307,7 +252,6 @@ impl Addresses {
             }
             self.pods.insert(name.clone(), new);
         }
-        touched.pods.insert(name.clone());
     }
 
     /// Adds, replaces or removes a namespace. Its pods are looked at again.
@@ -338,6 +282,24 @@ impl Addresses {
             });
             touched.addresses.extend(entry.ips());
             touched.pods.insert(pod.clone());
+        }
+    }
+
+    /// Takes in label keys by which peers are selected. Pods that have any of the new ones get other classes.
+    pub(crate) fn see_labels(&mut self, keys: BTreeSet<Arc<str>>, touched: &mut Touched) {
+        if self.keys.add(keys) == Sight::Same {
+            return;
+        }
+        let (keys, bases) = (&self.keys, &mut self.bases);
+        for entry in self.pods.values_mut() {
+            let seen = keys.seen(&entry.labels);
+            if seen != entry.base.value.labels {
+                entry.base = bases.intern(BaseValue {
+                    labels: seen,
+                    ..entry.base.value.clone()
+                });
+                touched.addresses.extend(entry.ips());
+            }
         }
     }
 
@@ -443,19 +405,15 @@ impl Addresses {
         let base = self.bases.intern(BaseValue {
             namespace: pod.name.namespace.clone(),
             namespace_labels: self.namespace_labels(&pod.name.namespace),
-            labels: pod.labels.clone(),
-            ports: pod.ports.as_slice().into(),
+            labels: self.keys.seen(&pod.labels),
+            ports: pod.ports.clone(),
         });
-        let placement = match (pod.host_network, pod.node == self.node) {
-            (true, _) => Placement::HostNetwork,
-            (false, true) => Placement::Here,
-            (false, false) => Placement::Elsewhere,
-        };
         let mut ips = pod.ips.iter().copied();
         PodEntry {
             base,
+            labels: pod.labels.clone(),
             ips: [ips.next(), ips.next()],
-            placement,
+            placement: Placement::of(pod, &self.node),
             rank: rank(pod),
         }
     }

@@ -96,6 +96,7 @@ impl<T: Eq + Hash + Clone> Interner<T> {
 pub(crate) struct BaseValue {
     pub(crate) namespace: Arc<str>,
     pub(crate) namespace_labels: Labels,
+    /// Those by which some policy selects peers.
     pub(crate) labels: Labels,
     pub(crate) ports: Arc<[NamedPort]>,
 }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::addresses::{Addresses, Placement};
-use super::class::{Base, ServiceClass};
+use super::addresses::Addresses;
+use super::class::ServiceClass;
+use super::pod_entry::Placement;
 use super::policies::Policies;
 use super::services::Services;
 use super::sets::{SetCompiler, SetKey, SetPolicies};
 use crate::model::{Direction, Labels, Name};
 
-/// The endpoints of this node by name, with what selectors see of them.
+/// The endpoints of this node by name, with their labels.
 #[derive(Debug, Default)]
-pub(crate) struct Endpoints(BTreeMap<Name, Arc<Base>>);
+pub(crate) struct Endpoints(BTreeMap<Name, Labels>);
 
 impl Endpoints {
     /// The endpoints of a namespace with their labels.
@@ -22,7 +23,6 @@ impl Endpoints {
         self.0
             .range(from..)
             .take_while(move |(name, _)| name.namespace == *namespace)
-            .map(|(name, base)| (name, &base.value.labels))
     }
 
     /// All of them.
@@ -45,10 +45,10 @@ impl Endpoints {
             self.0.remove(name);
             return None;
         };
-        self.0.insert(name.clone(), Arc::clone(&pod.base));
+        self.0.insert(name.clone(), pod.labels.clone());
         let value = &pod.base.value;
         Some(Direction::BOTH.map(|direction| {
-            let sides = policies.isolating(&value.namespace, &value.labels, direction);
+            let sides = policies.isolating(&value.namespace, &pod.labels, direction);
             if sides.is_empty() {
                 return SetKey::Open;
             }

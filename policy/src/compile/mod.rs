@@ -6,8 +6,10 @@ mod backends;
 mod catalogue;
 mod class;
 mod endpoints;
+mod label_keys;
 mod live;
 mod plan;
+mod pod_entry;
 mod policies;
 mod services;
 mod sets;
@@ -24,6 +26,7 @@ use crate::tables::{Frontend, IdentityId, NodeAddress, SetId, Tables, Update};
 use addresses::{Addresses, Touched};
 use class::Class;
 use endpoints::Endpoints;
+use label_keys::keys_of_peers;
 use live::{Live, Place, places};
 use plan::{Destination, Goal, Planner};
 use policies::Policies;
@@ -83,6 +86,8 @@ impl From<ObjectChange> for Change {
 struct Dirty {
     touched: Touched,
     cidrs: BTreeSet<IpNet>,
+    /// Label keys by which new policies select peers.
+    keys: BTreeSet<Arc<str>>,
     services: BTreeSet<Name>,
     frontends: BTreeSet<Frontend>,
     endpoints: BTreeSet<Name>,
@@ -165,6 +170,8 @@ impl Compiler {
             |cidr| policies.names_cidr(cidr),
             &mut dirty.touched,
         );
+        let keys = std::mem::take(&mut dirty.keys);
+        self.addresses.see_labels(keys, &mut dirty.touched);
         self.compile_services(&mut dirty);
         let goal = self.goal(dirty);
         self.finish(goal)
@@ -258,6 +265,8 @@ impl Compiler {
             .policies
             .set(name, policy, &mut self.catalogue, &mut dirty.cidrs);
         let Some(old) = changed else { return };
+        let keys = new.iter().flat_map(|policy| keys_of_peers(policy));
+        dirty.keys.extend(keys.cloned());
         for (pod, labels) in self.endpoints.of(&name.namespace) {
             let selects = |policy: &Arc<NetworkPolicy>| policy.pod_selector.matches(labels);
             if old.as_ref().is_some_and(selects) || new.as_ref().is_some_and(selects) {

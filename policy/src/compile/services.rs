@@ -18,8 +18,8 @@ pub(crate) struct Services {
     services: BTreeMap<Name, State>,
     slices: HashMap<Name, Arc<EndpointSlice>, RandomState>,
     slices_of: BTreeMap<Name, BTreeSet<Name>>,
-    /// Which Services send to an address.
-    behind: HashMap<IpAddr, BTreeSet<Name>, RandomState>,
+    /// Which Services send to an address: one or two as a rule. Never empty.
+    behind: HashMap<IpAddr, Vec<Name>, RandomState>,
     /// Who claims a front end: the first by name has it.
     claims: HashMap<Frontend, BTreeMap<Name, Arc<ServiceClass>>, RandomState>,
 }
@@ -238,17 +238,16 @@ impl Services {
     ) {
         for address in old.addresses.difference(&new.addresses) {
             if let Some(names) = self.behind.get_mut(address) {
-                names.remove(name);
+                names.retain(|other| other != name);
                 if names.is_empty() {
                     self.behind.remove(address);
                 }
             }
         }
         for address in new.addresses.difference(&old.addresses) {
-            self.behind
-                .entry(*address)
-                .or_default()
-                .insert(name.clone());
+            let names = self.behind.entry(*address).or_default();
+            names.push(name.clone());
+            names.shrink_to_fit();
         }
         for frontend in old
             .frontends

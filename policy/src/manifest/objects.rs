@@ -76,7 +76,7 @@ pub(super) fn pod(root: &Fields<'_>, findings: &mut Findings) -> Option<Pod> {
         host_network,
         phase: phase.unwrap_or_default(),
         terminating: meta.fields.get("deletionTimestamp").is_some(),
-        ports,
+        ports: ports.into(),
         owner: owner(&meta, findings),
         labels: meta.labels,
         annotations: meta.annotations,

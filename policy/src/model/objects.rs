@@ -61,7 +61,7 @@ pub struct Pod {
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
     /// Ports that containers declare by name, restartable init containers included.
-    pub ports: Vec<NamedPort>,
+    pub ports: Arc<[NamedPort]>,
     /// The controlling workload.
     pub owner: Option<Owner>,
 }

@@ -12,7 +12,7 @@ use super::{check_same, do_writes};
 use crate::generate::NODE;
 
 /// A whole state: manifests, and the addresses of the node's own interfaces.
-fn state(manifests: &str, local: &[&str]) -> Vec<Change> {
+pub(super) fn state(manifests: &str, local: &[&str]) -> Vec<Change> {
     let loaded = manifest::load([("state.yaml", manifests)]);
     assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
     let local: BTreeSet<IpAddr> = local.iter().map(|a| a.parse().expect("address")).collect();
@@ -22,7 +22,7 @@ fn state(manifests: &str, local: &[&str]) -> Vec<Change> {
     ]
 }
 
-fn ingress(local: &str, remote: &str, origin: Origin) -> Query {
+pub(super) fn ingress(local: &str, remote: &str, origin: Origin) -> Query {
     Query {
         direction: Direction::Ingress,
         local: local.parse().expect("address"),
@@ -43,14 +43,14 @@ fn step_through(before: Vec<Change>, after: Vec<Change>, pod: &str, query: Query
     do_writes(&mut kernel, &update, compiler.tables(), &queries).expect("old or new");
 }
 
-fn pod(name: &str, labels: &str, ip: &str) -> String {
+pub(super) fn pod(name: &str, labels: &str, ip: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {labels}}}\n\
          spec: {{nodeName: {NODE}}}\nstatus: {{podIPs: [{{ip: {ip}}}]}}\n"
     )
 }
 
-fn policy(name: &str, spec: &str) -> String {
+pub(super) fn policy(name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
          metadata: {{name: {name}, namespace: x}}\nspec: {spec}\n"

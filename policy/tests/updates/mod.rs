@@ -2,6 +2,7 @@
 //! stopped after any single write every verdict is the old one or the new one.
 
 mod found;
+mod labels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -50,9 +50,9 @@ impl Hub {
     pub(super) fn new(node: Arc<str>, kept: &[Value]) -> Self {
         let kinds = RESOURCES.iter().map(|resource| resource.kind);
         let mut hub = Self {
+            interner: Interner::new(node.clone()),
             node,
             indexes: kinds.map(|kind| (kind, Index::new(kind))).collect(),
-            interner: Interner::default(),
             held: Held::default(),
             local: BTreeMap::new(),
             pending: Pending::default(),

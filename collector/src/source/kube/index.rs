@@ -214,28 +214,38 @@ impl Index {
         value: &Value,
         share: impl FnOnce(Object) -> Object,
     ) -> Outcome {
-        let (name, version) = (name(value), version(value));
-        self.deleted.remove(&name);
-        let known = self.known.entry(name.clone()).or_insert(Known {
-            version,
-            object: None,
-            list: self.list,
-        });
-        (known.version, known.list) = (version, self.list);
         let object = match manifest::from_json(self.kind, value) {
-            Ok(object) => object,
-            Err(found) => return self.refuse(name, value, in_words(&found).into()),
+            Ok(object) => share(object),
+            Err(found) => {
+                self.saw(name(value), version(value));
+                return self.refuse(name(value), value, in_words(&found).into());
+            }
         };
+        // The object's own name: its text is kept once.
+        let name = object.name();
         self.refused.remove(&name);
+        let known = self.saw(name.clone(), version(value));
         if known.object.as_ref() == Some(&object) {
             return Outcome::Nothing;
         }
-        let object = share(object);
         known.object = Some(object.clone());
         if self.kind == Kind::NetworkPolicy {
             self.good.insert(name, Good::of(value));
         }
         Outcome::Changed(ObjectChange::Upsert(object))
+    }
+
+    /// An object of this name is there, at this version.
+    fn saw(&mut self, name: Name, version: Version) -> &mut Known {
+        self.deleted.remove(&name);
+        let list = self.list;
+        let known = self.known.entry(name).or_insert(Known {
+            version,
+            object: None,
+            list,
+        });
+        (known.version, known.list) = (version, list);
+        known
     }
 
     fn refuse(&mut self, name: Name, value: &Value, why: Arc<str>) -> Outcome {
