@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{info, warn};
 use weir_flow::Timestamp;
+use weir_tls::{ServerFiles, ServerTls, TlsError};
 
 use crate::assemble::{Assembler, Timeouts};
 use crate::boot;
@@ -49,6 +50,9 @@ pub enum CollectorError {
     /// An address is not to be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificates of the listener.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The first manifests.
     #[error("{0}")]
     Manifests(#[from] Refusal),
@@ -98,6 +102,7 @@ pub enum CollectorError {
 /// What the collector listens on.
 struct Listeners {
     api: TcpListener,
+    tls: Option<ServerTls>,
     unix: UnixSocket,
     metrics: TcpListener,
 }
@@ -141,6 +146,9 @@ pub async fn build(
     }
     let run = boot::next_run(&state, config.node.clone())?;
     let (telemetry, flow_metrics) = Telemetry::new();
+    if let Some(tls) = &listeners.tls {
+        telemetry.add_tls(tls);
+    }
     let own = telemetry.own.clone();
     let names = Arc::new(Names::default());
     let clock = Arc::new(kernel.clock);
@@ -169,7 +177,7 @@ pub async fn build(
         policies: reader.clone(),
     };
     if let Some(uplink) = &uplink {
-        let answering = questions::answer(uplink.endpoint(), explainer.clone(), shutdown.clone());
+        let answering = questions::answer(uplink.target(), explainer.clone(), shutdown.clone());
         tokio::spawn(answering);
     }
     let routes = serve::routes(
@@ -273,13 +281,14 @@ impl Collector {
         let pipeline = pipeline.map_err(CollectorError::Thread)?;
         let mut servers: JoinSet<Result<(), CollectorError>> = JoinSet::new();
         let (routes, stop) = (self.routes, shutdown.clone());
-        let unix = serve::serve_unix(self.listeners.unix, self.node_routes, stop.clone());
+        let listeners = self.listeners;
+        let unix = serve::serve_unix(listeners.unix, self.node_routes, stop.clone());
         servers.spawn(async move { Ok(unix.await?) });
-        let tcp = serve::serve_tcp(self.listeners.api, routes, stop.clone());
+        let tcp = serve::serve_tcp(listeners.api, listeners.tls, routes, stop.clone());
         servers.spawn(async move { Ok(tcp.await?) });
         let own = self.telemetry.own.clone();
         let ready = self.ready.clone();
-        let metrics = telemetry::serve(self.listeners.metrics, self.telemetry, ready, stop);
+        let metrics = telemetry::serve(listeners.metrics, self.telemetry, ready, stop);
         servers.spawn(async move { metrics.await.map_err(CollectorError::Metrics) });
         if let Some(uplink) = self.uplink {
             tokio::spawn(watch_uplink(uplink, own, shutdown.clone()));
@@ -387,8 +396,9 @@ async fn source(
     Ok(Source::Api(api))
 }
 
-async fn listen(config: &Config) -> Result<Listeners, ListenError> {
+async fn listen(config: &Config) -> Result<Listeners, CollectorError> {
     Ok(Listeners {
+        tls: config.tls.clone().map(ServerFiles::load).transpose()?,
         api: serve::tcp("Hubble's API", "--listen", config.listen).await?,
         unix: serve::unix(&config.unix_socket)?,
         metrics: serve::tcp("metrics", "--metrics-listen", config.metrics_listen).await?,
@@ -438,6 +448,7 @@ fn exports(
             let directory = config.state_dir.join("spool");
             let usual = uplink::Config::new(settings.url.clone(), config.node.clone(), directory);
             let uplink = uplink::Config {
+                tls: settings.tls.clone(),
                 max_bytes: settings.max_bytes,
                 ..usual
             };

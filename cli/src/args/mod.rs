@@ -4,6 +4,7 @@ mod cni;
 mod collector;
 mod observe;
 mod policy;
+mod tls;
 mod values;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ pub(crate) use observe::{
     ColourArg, DirectionArg, ObserveArgs, OutputArg, ProtocolArg, VerdictArg,
 };
 pub(crate) use policy::{CheckArgs, ExplainArgs, FormatArg, PolicyCommand, TestArgs};
+pub(crate) use tls::{ClientTlsArgs, ListenTlsArgs};
 pub(crate) use values::{ByteSize, Interval, Moment, ServerAddress};
 
 /// Kubernetes flow logger and NetworkPolicy enforcer.
@@ -91,13 +93,16 @@ pub(crate) struct AggregatorArgs {
         value_name = "DIR"
     )]
     pub data_dir: PathBuf,
-    /// Where collectors push to and Hubble clients ask. Loopback unless told otherwise: there is no TLS yet.
+    /// Where collectors push to and Hubble clients ask. Plain text on the loopback address unless told otherwise.
     #[arg(long, default_value = "127.0.0.1:4245", value_name = "ADDRESS")]
     pub listen: SocketAddr,
+    /// TLS for it.
+    #[command(flatten)]
+    pub tls: ListenTlsArgs,
     /// Serve on a unix socket, too.
     #[arg(long, value_name = "PATH")]
     pub unix_socket: Option<PathBuf>,
-    /// Where `/metrics` is served.
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
     #[arg(long, default_value = "127.0.0.1:9966", value_name = "ADDRESS")]
     pub metrics_listen: SocketAddr,
     /// Memory for recent batches, e.g. `256MiB`.
@@ -125,7 +130,7 @@ pub(crate) struct StatusArgs {
 /// Whom to ask.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
-    /// `host:port` or `unix:///path`; the aggregator listens on 4245, a collector on 4244.
+    /// `host:port`, `tls://host:port` or `unix:///path`; the aggregator listens on 4245, a collector on 4244.
     #[arg(
         long,
         env = "WEIR_SERVER",
@@ -133,6 +138,9 @@ pub(crate) struct ServerArgs {
         value_name = "ADDRESS"
     )]
     pub server: ServerAddress,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
 }
 
 /// `weir demo`.
