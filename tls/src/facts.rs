@@ -14,6 +14,8 @@ pub struct Facts {
     pub not_after: SystemTime,
     /// DNS names and addresses that it is for.
     pub names: Vec<String>,
+    /// Its public key, as DER.
+    pub public_key: Vec<u8>,
 }
 
 /// Where in its life a certificate is.
@@ -40,7 +42,19 @@ impl Facts {
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
             names: names.unwrap_or_default(),
+            public_key: certificate.public_key().raw.to_vec(),
         })
+    }
+
+    /// Whether a certificate bears the signature of a CA's key, both DER.
+    pub fn is_signed_by(certificate: &[u8], authority: &[u8]) -> bool {
+        let certificate = X509Certificate::from_der(certificate);
+        let authority = X509Certificate::from_der(authority);
+        let (Ok((_, certificate)), Ok((_, authority))) = (certificate, authority) else {
+            return false;
+        };
+        let key = authority.public_key();
+        certificate.verify_signature(Some(key)).is_ok()
     }
 
     pub(crate) fn age(&self, now: SystemTime) -> Age {

@@ -63,12 +63,16 @@ impl IdentityFiles {
 }
 
 /// All certificates of a PEM file; at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates_in(&read(path)?, path)
+}
+
+/// All certificates of a PEM text; at least one. `path` is what errors name.
 ///
 /// # Errors
-/// [`TlsError`], which names the file.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let read = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+/// [`TlsError`].
+pub fn certificates_in(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     let certificates = read.map_err(|source| TlsError::Pem {
         path: path.to_owned(),
         source,

@@ -27,7 +27,7 @@ pub use cause::{cause, status_cause};
 pub use client::ClientFiles;
 pub use error::TlsError;
 pub use facts::Facts;
-pub use files::{IdentityFiles, certificates};
+pub use files::{IdentityFiles, certificates_in};
 pub use server::{ServerFiles, ServerTls};
 pub use target::Target;
 

@@ -1,5 +1,6 @@
 //! The command line, typed. Every value is parsed here, once; commands get what they need and no strings to look into.
 
+mod certs;
 mod cni;
 mod collector;
 mod observe;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use certs::{CertsCommand, CertsInitArgs};
 pub(crate) use cni::{CniArgs, CniCommand, CniInstallArgs, CniPaths, WhenAbsentArg};
 pub(crate) use collector::{AttachArg, CollectorArgs, KernelLogArg, ModeArg, PendingArg};
 pub(crate) use observe::{
@@ -76,6 +78,9 @@ pub(crate) enum Command {
     /// Check and test policies before they are shipped.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Make certificates for TLS between collectors, the aggregator and those who ask them, and renew them.
+    #[command(subcommand)]
+    Certs(CertsCommand),
     /// Show how a collector or the aggregator fares.
     Status(StatusArgs),
     /// Show Weir on real traffic: two nodes as network namespaces, pods, policies, a denied connection and its repair.
