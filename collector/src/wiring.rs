@@ -146,9 +146,7 @@ pub async fn build(
     }
     let run = boot::next_run(&state, config.node.clone())?;
     let (telemetry, flow_metrics) = Telemetry::new();
-    if let Some(tls) = &listeners.tls {
-        telemetry.add_tls(tls);
-    }
+    listeners.tls.iter().for_each(|tls| telemetry.add_tls(tls));
     let own = telemetry.own.clone();
     let names = Arc::new(Names::default());
     let clock = Arc::new(kernel.clock);
@@ -446,11 +444,10 @@ fn exports(
     let uplink = match &config.uplink {
         Some(settings) => {
             let directory = config.state_dir.join("spool");
-            let usual = uplink::Config::new(settings.url.clone(), config.node.clone(), directory);
             let uplink = uplink::Config {
                 tls: settings.tls.clone(),
                 max_bytes: settings.max_bytes,
-                ..usual
+                ..uplink::Config::new(settings.url.clone(), config.node.clone(), directory)
             };
             let (uplink, _sender) = Uplink::spawn(uplink, shutdown.clone())?;
             Some(uplink)
