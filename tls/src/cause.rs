@@ -7,12 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 /// The first byte of a TLS alert, which is what a TLS server answers plain text with. HTTP/2 begins with the length of a
 /// small frame, which is 0.
 const ALERT: u8 = 21;
 
 const WANTS_TLS: &str = "the server speaks TLS, and it was spoken to in plain text";
+const SILENT: &str = "the server ended the connection without a word";
 const NO_TLS: &str = "the server does not speak TLS at this address";
 
 /// What is at the bottom of an error: tonic and hyper say "transport error" and no more.
@@ -66,28 +68,46 @@ fn alerted(alert: AlertDescription) -> String {
     }
 }
 
-/// A connection whose end says why. HTTP/2 keeps no more of an error than its text.
+/// What is heard first of a server: that it speaks HTTP/2, as it must once it is spoken to, or why it does not.
+pub(crate) type FirstWord = oneshot::Sender<Result<(), String>>;
+
+/// A connection whose end says why. HTTP/2 keeps no more of an error than its text, if that.
 pub(crate) struct Explained<S> {
     stream: S,
-    /// Something has come that is no refusal.
-    is_known: bool,
+    /// None once something has come.
+    first: Option<FirstWord>,
 }
 
 impl<S: AsyncRead + Unpin> Explained<S> {
-    pub(crate) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S, first: FirstWord) -> Self {
         Self {
             stream,
-            is_known: false,
+            first: Some(first),
         }
     }
 
-    /// Why a connection was closed before anything came is told by reading, and HTTP/2 forgets a failure to write: until
-    /// then what cannot be written is passed over.
+    /// Why a connection was closed before anything came is told by reading: until then what cannot be written is passed
+    /// over.
     fn or_read<T>(&self, written: io::Result<T>, passed_over: T) -> io::Result<T> {
         match written {
-            Err(_) if !self.is_known => Ok(passed_over),
+            Err(_) if self.first.is_some() => Ok(passed_over),
             written => written,
         }
+    }
+
+    /// What the first read says.
+    fn hear(&mut self, read: io::Result<Option<u8>>) -> io::Result<()> {
+        let heard = match read {
+            Ok(Some(ALERT)) if self.first.is_some() => Err(io::Error::other(WANTS_TLS)),
+            Ok(None) if self.first.is_some() => Err(io::Error::other(SILENT)),
+            read => read.map(drop),
+        };
+        if let Some(first) = self.first.take() {
+            let word = heard.as_ref().copied().map_err(ToString::to_string);
+            // Nobody waits for it when a channel connects again.
+            first.send(word).ok();
+        }
+        heard
     }
 }
 
@@ -98,15 +118,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer)).map_err(explain)?;
-        if !self.is_known {
-            let first = buffer.filled().get(before).copied();
-            if first == Some(ALERT) {
-                return Poll::Ready(Err(io::Error::other(WANTS_TLS)));
-            }
-            self.is_known = first.is_some();
-        }
-        Poll::Ready(Ok(()))
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        let first = read.map(|()| buffer.filled().get(before).copied());
+        Poll::Ready(self.hear(first.map_err(explain)))
     }
 }
 

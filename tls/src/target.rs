@@ -1,17 +1,24 @@
 //! A gRPC server that is connected to, with TLS or without.
 
 use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::either::Either;
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 use tower::{ServiceExt, service_fn};
 
-use crate::cause::Explained;
+use crate::cause::{Explained, FirstWord};
 use crate::client::{ClientFiles, ClientTls};
 use crate::{TlsError, cause};
+
+/// A server that is there speaks sooner.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server, and how it is spoken to.
 #[derive(Clone, Debug)]
@@ -58,21 +65,37 @@ impl Target {
         })
     }
 
-    /// Connects. Renewed certificates are taken up, also when the channel connects again for a later call.
+    /// Connects, and waits until the server has said its first word: in TLS 1.3 it refuses a client's certificate only when
+    /// the client is done. Renewed certificates are taken up, also when the channel connects again for a later call.
     ///
     /// # Errors
     /// Why not, in words for people.
     pub async fn connect(&self) -> Result<Channel, String> {
         let tls = self.tls.clone();
-        let dial = service_fn(move |uri: Uri| dial(uri, tls.clone()));
+        let (first, word) = oneshot::channel();
+        let first = Mutex::new(Some(first));
+        let dial = service_fn(move |uri: Uri| {
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            dial(
+                uri,
+                tls.clone(),
+                first.unwrap_or_else(|| oneshot::channel().0),
+            )
+        });
         let connected = self.endpoint.connect_with_connector(dial).await;
-        connected.map_err(|error| cause(&error))
+        let channel = connected.map_err(|error| cause(&error))?;
+        match timeout(PATIENCE, word).await {
+            Ok(Ok(word)) => word.map(|()| channel),
+            Ok(Err(_)) => Err("the connection ended at once".to_owned()),
+            Err(_) => Err(format!("the server has said nothing for {PATIENCE:?}")),
+        }
     }
 }
 
 async fn dial(
     uri: Uri,
     tls: Option<ClientTls>,
+    first: FirstWord,
 ) -> Result<TokioIo<impl tokio::io::AsyncRead + tokio::io::AsyncWrite>, Box<dyn Error + Send + Sync>>
 {
     let mut connector = HttpConnector::new();
@@ -82,5 +105,5 @@ async fn dial(
         None => Either::Left(stream),
         Some(tls) => Either::Right(tls.connect(stream).await?),
     };
-    Ok(TokioIo::new(Explained::new(stream)))
+    Ok(TokioIo::new(Explained::new(stream, first)))
 }

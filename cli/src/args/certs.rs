@@ -13,16 +13,20 @@ pub(crate) enum CertsCommand {
 
 /// `weir certs init`.
 #[derive(Args, Debug)]
-#[group(id = "place", required = true, multiple = false, args = ["dir", "namespace"])]
 pub(crate) struct CertsInitArgs {
     /// Keep them in this directory: `ca`, `aggregator`, `collector`, `client`, each with `tls.crt`, `tls.key`, `ca.crt`.
-    #[arg(long, value_name = "DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "namespace",
+        conflicts_with_all = ["namespace", "kubeconfig"]
+    )]
     pub dir: Option<PathBuf>,
     /// Keep them in this namespace's Secrets: `weir-ca`, `weir-aggregator-tls`, `weir-collector-tls`, `weir-client-tls`.
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// How the Kubernetes API is reached. Default: `KUBECONFIG`, `~/.kube/config`, or the pod's service account.
-    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// One more DNS name or address for the aggregator's certificate. It is known as its Services and as localhost.
     #[arg(long = "server-name", value_name = "NAME")]
