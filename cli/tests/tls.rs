@@ -92,7 +92,7 @@ fn who_has_a_certificate_is_answered_and_others_are_told_why_not() {
     );
     let others = made(directory.path(), "others");
     let others = flags(&others);
-    refused(&encrypted, &[&others[0]], "UnknownIssuer");
+    refused(&encrypted, &[&others[0]], "a CA that is not trusted here");
     let stranger = [&ca, &others[1], &others[2]].map(String::as_str);
     refused(&encrypted, &stranger, "does not trust the CA");
     process.terminate(PATIENCE).expect("stopped");

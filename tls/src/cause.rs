@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 const ALERT: u8 = 21;
 
 const WANTS_TLS: &str = "the server speaks TLS, and it was spoken to in plain text";
+const NOT_TRUSTED: &str = "the server's certificate is of a CA that is not trusted here";
 const SILENT: &str = "the server ended the connection without a word";
 const NO_TLS: &str = "the server does not speak TLS at this address";
 
@@ -48,6 +49,10 @@ fn below<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stati
 fn in_words(error: &(dyn Error + 'static)) -> Option<String> {
     match error.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidMessage(_) => Some(NO_TLS.to_owned()),
+        // A signature is bad when another CA has the same name, as one that replaced another.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => Some(NOT_TRUSTED.to_owned()),
         rustls::Error::AlertReceived(alert) => Some(alerted(*alert)),
         _ => None,
     }

@@ -50,3 +50,11 @@ fn metrics(shared: &Shared, registry: &Registry) -> Response {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
+
+#[test]
+fn it_is_ready_until_it_stops() {
+    let stop = CancellationToken::new();
+    assert_eq!(ready(&stop).0, StatusCode::OK);
+    stop.cancel();
+    assert_eq!(ready(&stop).0, StatusCode::SERVICE_UNAVAILABLE);
+}

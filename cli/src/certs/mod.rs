@@ -32,7 +32,7 @@ const ATTEMPTS: usize = 5;
 /// Where they are kept.
 enum Store {
     Directory(Directory),
-    Secrets(Secrets),
+    Secrets(Box<Secrets>),
 }
 
 /// What was done about one certificate.
@@ -61,7 +61,7 @@ pub(crate) async fn init(args: &CertsInitArgs) -> anyhow::Result<()> {
         (None, namespace) => {
             let namespace = namespace.as_deref().unwrap_or(NAMESPACE);
             let secrets = Secrets::connect(args.kubeconfig.as_deref(), namespace).await?;
-            (Store::Secrets(secrets), namespace)
+            (Store::Secrets(Box::new(secrets)), namespace)
         }
     };
     let names = ServerNames::new(namespace, &args.server_names);
