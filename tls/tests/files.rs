@@ -20,11 +20,11 @@ mod prometheus_registry {
         let mut registry = Registry::default();
         tls.register(&mut registry);
         let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
+        encode(&mut text, &registry).expect("text");
         let value = text
             .lines()
             .find_map(|line| line.strip_prefix("tls_reload_failures_total "));
-        value.unwrap().parse().unwrap()
+        value.expect("the counter").parse().expect("a number")
     }
 }
 
@@ -37,7 +37,7 @@ fn load(identity: &IdentityFiles, client_ca: Option<PathBuf>) -> Result<(), Stri
 }
 
 fn refused(identity: &IdentityFiles, file: &Path, why: &str) {
-    let error = load(identity, None).unwrap_err();
+    let error = load(identity, None).expect_err(why);
     assert!(
         error.contains(&file.display().to_string()) && error.contains(why),
         "{error}"

@@ -29,9 +29,10 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate().expect("a key");
         let file = directory.join(format!("{name}.crt"));
-        fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+        let certificate = params.self_signed(&key).expect("a certificate");
+        fs::write(&file, certificate.pem()).expect("written");
         Self {
             issuer: Issuer::new(params, key),
             file,
@@ -40,7 +41,7 @@ impl Authority {
 
     /// Writes a certificate and its key.
     pub(crate) fn issue(&self, directory: &Path, name: &str) -> IdentityFiles {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -54,14 +55,14 @@ impl Authority {
         name: &str,
         params: CertificateParams,
     ) -> IdentityFiles {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let files = IdentityFiles {
             certificate: directory.join(format!("{name}.crt")),
             key: directory.join(format!("{name}.key")),
         };
-        fs::write(&files.key, key.serialize_pem()).unwrap();
-        fs::write(&files.certificate, certificate.pem()).unwrap();
+        fs::write(&files.key, key.serialize_pem()).expect("written");
+        fs::write(&files.certificate, certificate.pem()).expect("written");
         files
     }
 }
@@ -72,14 +73,14 @@ pub(crate) fn server(identity: &IdentityFiles, client_ca: Option<&Authority>) ->
         identity: identity.clone(),
         client_ca: client_ca.map(|authority| authority.file.clone()),
     };
-    let tls = files.load().unwrap();
+    let tls = files.load().expect("certificates");
     tls.looking_every(Duration::from_millis(10))
 }
 
 /// Serves gRPC's health service until the runtime ends.
 pub(crate) async fn serve(tls: Option<ServerTls>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
     let (_, health) = tonic_health::server::health_reporter();
     let router = Server::builder().add_service(health);
     tokio::spawn(async move {
@@ -93,7 +94,7 @@ pub(crate) async fn serve(tls: Option<ServerTls>) -> SocketAddr {
                 router.serve_with_incoming(connections).await
             }
         }
-        .unwrap();
+        .expect("serving");
     });
     address
 }
@@ -110,7 +111,7 @@ pub(crate) fn files(trusted: &Authority, identity: Option<&IdentityFiles>) -> Cl
 /// The server at an address by the name that its certificate has.
 pub(crate) fn target(address: SocketAddr, files: ClientFiles) -> Target {
     let url = format!("https://localhost:{}", address.port());
-    Target::new(&url, Some(files), |endpoint| endpoint).unwrap()
+    Target::new(&url, Some(files), |endpoint| endpoint).expect("a target")
 }
 
 /// Connects and asks for the server's health; says why not.
