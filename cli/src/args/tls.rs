@@ -61,7 +61,7 @@ impl AggregatorTlsArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ClientTlsArgs {
     /// Use TLS, as with `tls://host:port`.
-    #[arg(long, env = "WEIR_TLS")]
+    #[arg(long)]
     pub tls: bool,
     /// CAs of the server's certificate, PEM. Default: the system's.
     #[arg(
