@@ -248,11 +248,11 @@ async fn a_directory_of_manifests_is_applied_as_a_whole() {
         .unwrap();
     dir.put(
         "3.yaml",
-        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\n",
     )
     .unwrap();
     let error = api.apply_manifest_dir(dir.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the API server has no v1 \"Secret\"");
+    assert_eq!(error.to_string(), "the API server has no v1 \"ConfigMap\"");
     assert_eq!(
         api.list(Resource::NetworkPolicies).len(),
         1,
