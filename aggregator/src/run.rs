@@ -22,6 +22,7 @@ use weir_flow::Timestamp;
 use weir_flow::columns::MAX_FRAME_BYTES;
 use weir_proto::observer::observer_server::ObserverServer;
 use weir_proto::weir::v1::aggregator_server::AggregatorServer;
+use weir_tls::{ServerFiles, ServerTls, TlsError};
 
 use crate::config::Config;
 use crate::ingest::Ingest;
@@ -36,6 +37,9 @@ pub enum AggregatorError {
     /// The data directory cannot be used.
     #[error("data directory: {0}")]
     Store(#[from] StoreError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An address cannot be listened on.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -58,6 +62,8 @@ pub enum AggregatorError {
 pub struct Listeners {
     /// gRPC.
     pub api: TcpListener,
+    /// TLS for it.
+    pub tls: Option<ServerTls>,
     /// gRPC on a unix socket, and its path.
     pub unix: Option<(UnixListener, PathBuf)>,
     /// HTTP.
@@ -65,11 +71,12 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds the addresses of `config`.
+    /// Reads the certificates and binds the addresses of `config`.
     ///
     /// # Errors
-    /// Names the address that is in use or not ours.
+    /// Names the file that cannot be used, or the address that is in use or not ours.
     pub async fn bind(config: &Config) -> Result<Self, AggregatorError> {
+        let tls = config.tls.clone().map(ServerFiles::load).transpose()?;
         let api = bind(config.listen).await?;
         let metrics = match config.metrics {
             Some(address) => Some(bind(address).await?),
@@ -79,7 +86,12 @@ impl Listeners {
             Some(path) => Some((bind_unix(path)?, path.clone())),
             None => None,
         };
-        Ok(Self { api, unix, metrics })
+        Ok(Self {
+            api,
+            tls,
+            unix,
+            metrics,
+        })
     }
 }
 
@@ -115,6 +127,9 @@ pub async fn run(
 ) -> Result<(), AggregatorError> {
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::new(&mut registry));
+    if let Some(tls) = &listeners.tls {
+        tls.register(registry.sub_registry_with_prefix("weir_aggregator"));
+    }
     let store = Store::open(config.store, metrics.clone())?;
     let shared = Shared {
         nodes: Arc::new(Nodes::new(store.known_nodes())),
@@ -148,7 +163,7 @@ async fn serve_all(
 ) -> Result<(), AggregatorError> {
     let routes = routes(shared).await;
     let stop = &shared.stop;
-    let api = serve_grpc(routes.clone(), TcpListenerStream::new(listeners.api), stop);
+    let api = serve_tcp(routes.clone(), listeners.api, listeners.tls, stop);
     let unix = serve_unix(routes, listeners.unix, stop);
     let http = serve_http(shared, registry, listeners.metrics);
     let ended = async { tokio::try_join!(api, unix, http).map(|_| ()) };
@@ -207,6 +222,18 @@ where
         .serve_with_incoming_shutdown(connections, stop.clone().cancelled_owned())
         .await?;
     Ok(())
+}
+
+async fn serve_tcp(
+    routes: Routes,
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    stop: &CancellationToken,
+) -> Result<(), AggregatorError> {
+    match tls {
+        Some(tls) => serve_grpc(routes, weir_tls::incoming(listener, tls), stop).await,
+        None => serve_grpc(routes, TcpListenerStream::new(listener), stop).await,
+    }
 }
 
 async fn serve_unix(

@@ -1,58 +1,59 @@
-//! Connections to collectors and aggregators, over TCP or a unix socket.
+//! Connections to collectors and aggregators, over TCP, with TLS or without, or a unix socket.
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{anyhow, bail};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use weir_tls::{Target, cause, status_cause};
 
-use crate::args::ServerAddress;
+use crate::args::{ClientTlsArgs, ServerAddress};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to a server.
 ///
 /// # Errors
-/// Nobody listens there; the error names the address.
-pub(crate) async fn connect(server: &ServerAddress) -> anyhow::Result<Channel> {
+/// Certificates that cannot be used or are for nothing, or nobody listens there; the error names the file or the address.
+pub(crate) async fn connect(
+    server: &ServerAddress,
+    tls: &ClientTlsArgs,
+) -> anyhow::Result<Channel> {
+    let settings = |endpoint: Endpoint| endpoint.connect_timeout(CONNECT_TIMEOUT);
     let channel = match server {
-        ServerAddress::Tcp(address) => {
-            let endpoint = Endpoint::from_shared(format!("http://{address}"))
-                .with_context(|| format!("`{address}` is no address"))?;
-            endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await
+        ServerAddress::Tcp(address) if !tls.tls => {
+            if tls.files().is_some() {
+                bail!(
+                    "--tls-… options, and {address} is asked without TLS: give --tls, or --server tls://{address}"
+                );
+            }
+            let target = Target::new(&format!("http://{address}"), None, settings)?;
+            target.connect().await
+        }
+        ServerAddress::Tcp(address) | ServerAddress::Tls(address) => {
+            let target = Target::new(&format!("https://{address}"), tls.files(), settings)?;
+            target.connect().await
         }
         ServerAddress::Unix(path) => {
             let path = path.clone();
             // The URI is not used for a unix socket, but gRPC wants one.
-            let endpoint =
-                Endpoint::from_static("http://localhost").connect_timeout(CONNECT_TIMEOUT);
+            let endpoint = settings(Endpoint::from_static("http://localhost"));
             let dial = service_fn(move |_| {
                 let path = path.clone();
                 async move { UnixStream::connect(path).await.map(TokioIo::new) }
             });
-            endpoint.connect_with_connector(dial).await
+            let connected = endpoint.connect_with_connector(dial).await;
+            connected.map_err(|error| cause(&error))
         }
     };
     channel.map_err(|error| {
-        anyhow!(
-            "cannot connect to {server}: {}; is it running, and is this its address?",
-            root_cause(&error)
-        )
+        anyhow!("cannot connect to {server}: {error}; is it running, and is this its address?")
     })
-}
-
-/// tonic says "transport error" and hides what happened below it.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(below) = cause.source() {
-        cause = below;
-    }
-    cause.to_string()
 }
 
 /// A status in one line.
 pub(crate) fn refusal(server: &ServerAddress, status: &tonic::Status) -> anyhow::Error {
-    anyhow!("{server}: {} ({:?})", status.message(), status.code())
+    anyhow!("{server}: {} ({:?})", status_cause(status), status.code())
 }

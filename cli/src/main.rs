@@ -1,6 +1,7 @@
 //! The one binary `weir`.
 
 mod args;
+mod certs;
 mod client;
 mod cni;
 mod commands;
@@ -16,7 +17,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use weir_collector::kernel::LOG_TARGET;
 
-use args::{Cli, CniCommand, Command, LogFormat};
+use args::{CertsCommand, Cli, CniCommand, Command, LogFormat};
 use commands::block_on;
 
 fn main() -> ExitCode {
@@ -47,6 +48,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => block_on(commands::status::run(args))?,
         Command::Explain(args) => return block_on(commands::explain::run(args)),
         Command::Policy(command) => return commands::policy::run(command),
+        Command::Certs(CertsCommand::Init(args)) => block_on(certs::init(args))?,
         Command::Demo(args) => return demo::run(args),
     }
     Ok(ExitCode::SUCCESS)

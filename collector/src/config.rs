@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use weir_flow::Mode;
 use weir_policy::model::Name;
+use weir_tls::{ClientFiles, ServerFiles};
 
 use crate::assemble::Intervals;
 pub use crate::kernel::{AttachMethod, LogLevel};
@@ -34,6 +35,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Hubble's API over TCP.
     pub listen: SocketAddr,
+    /// TLS for it; plain text without.
+    pub tls: Option<ServerFiles>,
     /// Hubble's API over a unix socket.
     pub unix_socket: PathBuf,
     /// `/metrics`.
@@ -111,8 +114,10 @@ impl Posture {
 /// The way to the aggregator.
 #[derive(Clone, Debug)]
 pub struct UplinkConfig {
-    /// `http://host:port`.
+    /// `http://host:port`, or with TLS `https://host:port`.
     pub url: String,
+    /// Whom to trust there, and what the collector proves itself with.
+    pub tls: Option<ClientFiles>,
     /// Bound on unacknowledged bytes.
     pub max_bytes: u64,
 }

@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::transport::Endpoint;
 use weir_proto::weir::v1::aggregator_client::AggregatorClient;
 use weir_proto::weir::v1::{Answer, Question};
+use weir_tls::Target;
 
 use crate::serve::Explainer;
 
@@ -18,12 +18,12 @@ const ANSWERS: usize = 16;
 /// Between two attempts to connect. Records have their own connection, and log what is wrong with it.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Answers what the aggregator at `endpoint` asks, until `shutdown`.
-pub(crate) async fn answer(endpoint: Endpoint, explainer: Explainer, shutdown: CancellationToken) {
+/// Answers what the aggregator asks, until `shutdown`.
+pub(crate) async fn answer(aggregator: Target, explainer: Explainer, shutdown: CancellationToken) {
     let explainer = Arc::new(explainer);
     let answering = async {
         loop {
-            if let Err(status) = connection(&endpoint, &explainer).await {
+            if let Err(status) = connection(&aggregator, &explainer).await {
                 tracing::debug!(
                     reason = status.message(),
                     "no questions from the aggregator"
@@ -36,11 +36,8 @@ pub(crate) async fn answer(endpoint: Endpoint, explainer: Explainer, shutdown: C
 }
 
 /// One connection, until it ends.
-async fn connection(endpoint: &Endpoint, explainer: &Arc<Explainer>) -> Result<(), Status> {
-    let channel = endpoint
-        .connect()
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))?;
+async fn connection(aggregator: &Target, explainer: &Arc<Explainer>) -> Result<(), Status> {
+    let channel = aggregator.connect().await.map_err(Status::unavailable)?;
     let (answers, stream) = mpsc::channel(ANSWERS);
     let hello = Answer {
         node: explainer.node.to_string(),

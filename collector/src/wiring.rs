@@ -6,7 +6,9 @@
 //!                    └─▶ names, nearest misses ──────────▶┘──────▶ uplink ─▶ aggregator
 //! ```
 
-use std::io;
+mod error;
+mod settings;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,89 +21,35 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{info, warn};
 use weir_flow::Timestamp;
+use weir_tls::{ServerFiles, ServerTls};
 
 use crate::assemble::{Assembler, Timeouts};
 use crate::boot;
-use crate::config::{Config, Scope, SourceConfig};
-use crate::endpoints::{Endpoints, EndpointsConfig, EndpointsError};
-use crate::export::otlp::{self, OtlpError};
-use crate::kernel::{self, Flavour, Kernel, KernelError, Limits, Options, PinRoot, Side};
+use crate::config::Config;
+use crate::endpoints::Endpoints;
+use crate::kernel::{self, Kernel, KernelError, PinRoot};
 use crate::names::Names;
 use crate::pipeline::{Ledger, Pipeline, Sinks, StatusView};
-use crate::policy_state::{self, Misses, PolicyReader, PolicyState, PolicyStateError};
-use crate::privileges::{self, PrivilegesError};
+use crate::policy_state::{self, Misses, PolicyReader, PolicyState};
+use crate::privileges;
 use crate::questions;
 use crate::recent::Recent;
-use crate::serve::{self, ListenError, Observer, UnixSocket};
+use crate::serve::{self, Observer, UnixSocket};
 use crate::settling::Settling;
-use crate::source::{self, ConnectError, KubeSource, Manifests, Refusal, Source};
-use crate::state::{StateDir, StateError};
-use crate::telemetry::{self, OtelError, OtelMetrics, OwnMetrics, Telemetry};
-use crate::uplink::{self, Uplink, UplinkError};
+use crate::state::StateDir;
+use crate::telemetry::{self, OtelMetrics, OwnMetrics, Telemetry};
+use crate::uplink::Uplink;
 
-/// Between two exports of the collector's own metrics.
-const EXPORT_INTERVAL: Duration = Duration::from_secs(15);
+pub use error::CollectorError;
+use settings::{endpoints_config, exports, node, open_manifests, options, source};
+
 /// Between two looks at what the uplink holds.
 const UPLINK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Why a collector cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectorError {
-    /// An address is not to be had.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The first manifests.
-    #[error("{0}")]
-    Manifests(#[from] Refusal),
-    /// The way to the API server.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// A sidecar needs manifests.
-    #[error(
-        "--sidecar needs --manifests DIR: a pod's own rights do not let it see the peers of its policies"
-    )]
-    SidecarByApi,
-    /// The owner of the policy ended by itself.
-    #[error("the owner of the policy has ended; what is in force stays")]
-    PolicyEnded,
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// This machine, or its bpffs.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// Its capabilities.
-    #[error(transparent)]
-    Privileges(#[from] PrivilegesError),
-    /// The endpoints.
-    #[error(transparent)]
-    Endpoints(#[from] EndpointsError),
-    /// The first policies.
-    #[error(transparent)]
-    Policy(#[from] PolicyStateError),
-    /// The way to the aggregator.
-    #[error(transparent)]
-    Uplink(#[from] UplinkError),
-    /// OTLP logs.
-    #[error(transparent)]
-    Otlp(#[from] OtlpError),
-    /// OTLP metrics.
-    #[error(transparent)]
-    Otel(#[from] OtelError),
-    /// The thread of the pipeline, or of the kernel log.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[source] io::Error),
-    /// A server ended.
-    #[error("serving gRPC: {0}")]
-    Grpc(#[from] tonic::transport::Error),
-    /// The metrics server ended.
-    #[error("serving metrics: {0}")]
-    Metrics(#[source] io::Error),
-}
 
 /// What the collector listens on.
 struct Listeners {
     api: TcpListener,
+    tls: Option<ServerTls>,
     unix: UnixSocket,
     metrics: TcpListener,
 }
@@ -146,6 +94,7 @@ pub async fn build(
     }
     let run = boot::next_run(&state, config.node.clone())?;
     let (telemetry, flow_metrics) = Telemetry::new();
+    listeners.tls.iter().for_each(|tls| telemetry.add_tls(tls));
     let own = telemetry.own.clone();
     let names = Arc::new(Names::default());
     let clock = Arc::new(kernel.clock);
@@ -174,7 +123,7 @@ pub async fn build(
         policies: reader.clone(),
     };
     if let Some(uplink) = &uplink {
-        let answering = questions::answer(uplink.endpoint(), explainer.clone(), shutdown.clone());
+        let answering = questions::answer(uplink.target(), explainer.clone(), shutdown.clone());
         tokio::spawn(answering);
     }
     let routes = serve::routes(
@@ -278,13 +227,14 @@ impl Collector {
         let pipeline = pipeline.map_err(CollectorError::Thread)?;
         let mut servers: JoinSet<Result<(), CollectorError>> = JoinSet::new();
         let (routes, stop) = (self.routes, shutdown.clone());
-        let unix = serve::serve_unix(self.listeners.unix, self.node_routes, stop.clone());
+        let listeners = self.listeners;
+        let unix = serve::serve_unix(listeners.unix, self.node_routes, stop.clone());
         servers.spawn(async move { Ok(unix.await?) });
-        let tcp = serve::serve_tcp(self.listeners.api, routes, stop.clone());
+        let tcp = serve::serve_tcp(listeners.api, listeners.tls, routes, stop.clone());
         servers.spawn(async move { Ok(tcp.await?) });
         let own = self.telemetry.own.clone();
         let ready = self.ready.clone();
-        let metrics = telemetry::serve(self.listeners.metrics, self.telemetry, ready, stop);
+        let metrics = telemetry::serve(listeners.metrics, self.telemetry, ready, stop);
         servers.spawn(async move { metrics.await.map_err(CollectorError::Metrics) });
         if let Some(uplink) = self.uplink {
             tokio::spawn(watch_uplink(uplink, own, shutdown.clone()));
@@ -351,122 +301,13 @@ pub fn detach(root: &Path) -> Result<(), KernelError> {
     kernel::detach_all(&PinRoot::new(root))
 }
 
-/// Watching starts a thread: from one that has not the main thread's privileges.
-async fn open_manifests(config: &Config) -> Result<Option<Manifests>, CollectorError> {
-    match (&config.source, &config.scope) {
-        (SourceConfig::Manifests(path), _) => {
-            let path = path.clone();
-            let opened = spawn_blocking(move || Manifests::open(&path)).await;
-            let opened = opened.map_err(|panic| CollectorError::Thread(io::Error::other(panic)))?;
-            Ok(Some(opened?))
-        }
-        (SourceConfig::Api { .. }, Scope::Node) => Ok(None),
-        (SourceConfig::Api { .. }, Scope::Sidecar { .. }) => Err(CollectorError::SidecarByApi),
-    }
-}
-
-/// The node whose policies are needed: in sidecar mode the pod's own.
-fn node(config: &Config, manifests: Option<&Manifests>) -> Arc<str> {
-    let (Scope::Sidecar { pod, .. }, Some(manifests)) = (&config.scope, manifests) else {
-        return config.node.clone();
-    };
-    match manifests.cluster().pods.get(pod) {
-        Some(pod) if !pod.node.is_empty() => pod.node.clone(),
-        Some(_) => config.node.clone(),
-        None => {
-            warn!(%pod, "the sidecar's pod is in no manifest: it stays pending until it is");
-            config.node.clone()
-        }
-    }
-}
-
-async fn source(
-    config: &Config,
-    manifests: Option<Manifests>,
-    own: &OwnMetrics,
-    state: &StateDir,
-) -> Result<Source, CollectorError> {
-    if let Some(manifests) = manifests {
-        return Ok(Source::Manifests(manifests));
-    }
-    let kubeconfig = match &config.source {
-        SourceConfig::Api { kubeconfig } => kubeconfig.as_deref(),
-        SourceConfig::Manifests(_) => None,
-    };
-    let client = source::connect(kubeconfig).await?;
-    let api = KubeSource::start(client, config.node.clone(), own.clone(), state.clone())?;
-    Ok(Source::Api(api))
-}
-
-async fn listen(config: &Config) -> Result<Listeners, ListenError> {
+async fn listen(config: &Config) -> Result<Listeners, CollectorError> {
     Ok(Listeners {
+        tls: config.tls.clone().map(ServerFiles::load).transpose()?,
         api: serve::tcp("Hubble's API", "--listen", config.listen).await?,
         unix: serve::unix(&config.unix_socket)?,
         metrics: serve::tcp("metrics", "--metrics-listen", config.metrics_listen).await?,
     })
-}
-
-fn options(config: &Config) -> Options {
-    Options {
-        limits: limits(config),
-        method: config.attach,
-        side: match config.scope {
-            Scope::Node => Side::Host,
-            Scope::Sidecar { .. } => Side::Pod,
-        },
-        flavour: match config.kernel_log {
-            Some(level) => Flavour::Log(level),
-            None => Flavour::Plain,
-        },
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    Limits {
-        flows: config.flow_table_size,
-        ..Limits::default()
-    }
-}
-
-fn endpoints_config(config: &Config) -> EndpointsConfig {
-    let usual = EndpointsConfig::new(
-        config.scope.clone(),
-        config.pending,
-        config.mode,
-        &limits(config),
-    );
-    EndpointsConfig {
-        mapping: config.mapping,
-        ..usual
-    }
-}
-
-type Exports = (Option<Uplink>, Option<otlp::OtlpSink>, Option<OtelMetrics>);
-
-fn exports(
-    config: &Config,
-    own: &OwnMetrics,
-    shutdown: &CancellationToken,
-) -> Result<Exports, CollectorError> {
-    let uplink = match &config.uplink {
-        Some(settings) => {
-            let directory = config.state_dir.join("spool");
-            let usual = uplink::Config::new(settings.url.clone(), config.node.clone(), directory);
-            let uplink = uplink::Config {
-                max_bytes: settings.max_bytes,
-                ..usual
-            };
-            let (uplink, _sender) = Uplink::spawn(uplink, shutdown.clone())?;
-            Some(uplink)
-        }
-        None => None,
-    };
-    let Some(endpoint) = &config.otlp_endpoint else {
-        return Ok((uplink, None, None));
-    };
-    let logs = otlp::start(endpoint, config.node.clone(), shutdown.clone())?;
-    let metrics = OtelMetrics::start(endpoint, &config.node, EXPORT_INTERVAL, own)?;
-    Ok((uplink, Some(logs), Some(metrics)))
 }
 
 async fn watch_uplink(uplink: Uplink, own: OwnMetrics, shutdown: CancellationToken) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::tls::{AggregatorTlsArgs, ListenTlsArgs};
 use super::values::{ByteSize, Interval};
 
 /// Run the node agent.
@@ -48,18 +49,24 @@ pub(crate) struct CollectorArgs {
     /// Directory for what must survive a restart: catalogue, endpoint numbers, spool.
     #[arg(long, default_value = "/var/lib/weir", value_name = "DIR")]
     pub state_dir: PathBuf,
-    /// Where Hubble's API is served. Loopback unless told otherwise: there is no TLS yet.
+    /// Where Hubble's API is served. Plain text on the loopback address unless told otherwise.
     #[arg(long, default_value = "127.0.0.1:4244", value_name = "ADDRESS")]
     pub listen: SocketAddr,
+    /// TLS for it.
+    #[command(flatten)]
+    pub tls: ListenTlsArgs,
     /// Unix socket on which Hubble's API is served.
     #[arg(long, default_value = "/run/weir/hubble.sock", value_name = "PATH")]
     pub unix_socket: PathBuf,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     #[arg(long, default_value = "127.0.0.1:9965", value_name = "ADDRESS")]
     pub metrics_listen: SocketAddr,
-    /// The aggregator to push records to, e.g. `http://weir-aggregator:4245`.
+    /// The aggregator to push records to, e.g. `http://weir-aggregator:4245`, with TLS `https://…`.
     #[arg(long, env = "WEIR_AGGREGATOR", value_name = "URL")]
     pub aggregator: Option<String>,
+    /// TLS for it.
+    #[command(flatten)]
+    pub aggregator_tls: AggregatorTlsArgs,
     /// Bound on what is kept for the aggregator; beyond it records become counted losses.
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub uplink_bytes: ByteSize,

@@ -1,9 +1,11 @@
 //! The command line, typed. Every value is parsed here, once; commands get what they need and no strings to look into.
 
+mod certs;
 mod cni;
 mod collector;
 mod observe;
 mod policy;
+mod tls;
 mod values;
 
 use std::net::SocketAddr;
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use certs::{CertsCommand, CertsInitArgs};
 pub(crate) use cni::{CniArgs, CniCommand, CniInstallArgs, CniPaths, WhenAbsentArg};
 pub(crate) use collector::{
     AttachArg, CollectorArgs, KernelLogArg, MappingArg, ModeArg, PendingArg,
@@ -19,6 +22,7 @@ pub(crate) use observe::{
     ColourArg, DirectionArg, ObserveArgs, OutputArg, ProtocolArg, VerdictArg,
 };
 pub(crate) use policy::{CheckArgs, ExplainArgs, FormatArg, PolicyCommand, TestArgs};
+pub(crate) use tls::{ClientTlsArgs, ListenTlsArgs};
 pub(crate) use values::{ByteSize, Interval, Moment, ServerAddress};
 
 /// Kubernetes flow logger and NetworkPolicy enforcer.
@@ -76,6 +80,9 @@ pub(crate) enum Command {
     /// Check and test policies before they are shipped.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Make certificates for TLS between collectors, the aggregator and those who ask them, and renew them.
+    #[command(subcommand)]
+    Certs(CertsCommand),
     /// Show how a collector or the aggregator fares.
     Status(StatusArgs),
     /// Show Weir on real traffic: two nodes as network namespaces, pods, policies, a denied connection and its repair.
@@ -93,13 +100,16 @@ pub(crate) struct AggregatorArgs {
         value_name = "DIR"
     )]
     pub data_dir: PathBuf,
-    /// Where collectors push to and Hubble clients ask. Loopback unless told otherwise: there is no TLS yet.
+    /// Where collectors push to and Hubble clients ask. Plain text on the loopback address unless told otherwise.
     #[arg(long, default_value = "127.0.0.1:4245", value_name = "ADDRESS")]
     pub listen: SocketAddr,
+    /// TLS for it.
+    #[command(flatten)]
+    pub tls: ListenTlsArgs,
     /// Serve on a unix socket, too.
     #[arg(long, value_name = "PATH")]
     pub unix_socket: Option<PathBuf>,
-    /// Where `/metrics` is served.
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
     #[arg(long, default_value = "127.0.0.1:9966", value_name = "ADDRESS")]
     pub metrics_listen: SocketAddr,
     /// Memory for recent batches, e.g. `256MiB`.
@@ -127,7 +137,7 @@ pub(crate) struct StatusArgs {
 /// Whom to ask.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
-    /// `host:port` or `unix:///path`; the aggregator listens on 4245, a collector on 4244.
+    /// `host:port`, `tls://host:port` or `unix:///path`; the aggregator listens on 4245, a collector on 4244.
     #[arg(
         long,
         env = "WEIR_SERVER",
@@ -135,6 +145,9 @@ pub(crate) struct ServerArgs {
         value_name = "ADDRESS"
     )]
     pub server: ServerAddress,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
 }
 
 /// `weir demo`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::ReportFormat;
+use super::tls::ClientTlsArgs;
 use super::values::ServerAddress;
 
 /// Check and test policies.
@@ -79,6 +80,9 @@ pub(crate) struct ExplainArgs {
     /// Ask this collector or aggregator: `host:port` or `unix:///path`.
     #[arg(long, env = "WEIR_SERVER", value_name = "ADDRESS")]
     pub server: Option<ServerAddress>,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
     /// Form of the report.
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub output: ReportFormat,

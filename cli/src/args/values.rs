@@ -77,6 +77,8 @@ impl FromStr for Moment {
 pub(crate) enum ServerAddress {
     /// `host:port`.
     Tcp(String),
+    /// `tls://host:port`.
+    Tls(String),
     /// A unix socket.
     Unix(std::path::PathBuf),
 }
@@ -95,16 +97,22 @@ impl FromStr for ServerAddress {
                 Ok(Self::Unix(path.into()))
             };
         }
-        let rest = text
+        let encrypted = text
+            .strip_prefix("tls://")
+            .or_else(|| text.strip_prefix("https://"));
+        let open = text
             .strip_prefix("tcp://")
-            .or_else(|| text.strip_prefix("http://"))
-            .unwrap_or(text);
+            .or_else(|| text.strip_prefix("http://"));
+        let rest = encrypted.or(open).unwrap_or(text);
         match rest.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                Ok(Self::Tcp(rest.to_owned()))
+                Ok(match encrypted {
+                    Some(_) => Self::Tls(rest.to_owned()),
+                    None => Self::Tcp(rest.to_owned()),
+                })
             }
             _ => Err(format!(
-                "`{text}` is no address: expected host:port or unix:///path"
+                "`{text}` is no address: expected host:port, tls://host:port or unix:///path"
             )),
         }
     }
@@ -114,6 +122,7 @@ impl std::fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
+            Self::Tls(address) => write!(f, "tls://{address}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -148,11 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_tcp_or_unix() {
+    fn a_server_is_tcp_tls_or_unix() {
         assert_eq!(
             "localhost:4245".parse(),
             Ok(ServerAddress::Tcp("localhost:4245".into()))
         );
+        let encrypted = Ok(ServerAddress::Tls("localhost:4245".into()));
+        assert_eq!("tls://localhost:4245".parse(), encrypted);
+        assert_eq!("https://localhost:4245".parse(), encrypted);
         assert_eq!(
             "unix:///run/weir/hubble.sock".parse(),
             Ok(ServerAddress::Unix("/run/weir/hubble.sock".into()))

@@ -12,7 +12,7 @@ use weir_proto::weir::v1::{AttachRequest, AttachResponse, CheckRequest, StatusRe
 
 use super::config::{Network, WhenAbsent};
 use super::error::CniError;
-use crate::args::ServerAddress;
+use crate::args::{ClientTlsArgs, ServerAddress};
 use crate::client;
 
 /// Between two tries.
@@ -165,7 +165,7 @@ where
     A: Future<Output = Result<tonic::Response<T>, Status>>,
 {
     let server = ServerAddress::Unix(network.socket.clone());
-    let channel = client::connect(&server).await;
+    let channel = client::connect(&server, &ClientTlsArgs::default()).await;
     let channel = channel.map_err(|error| Failure::Absent(error.to_string()))?;
     let answered = ask(channel).await.map_err(Failure::Refused)?;
     Ok(answered.into_inner())

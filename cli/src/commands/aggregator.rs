@@ -14,6 +14,7 @@ pub(crate) async fn run(args: &AggregatorArgs) -> anyhow::Result<()> {
     let shutdown = shutdown_on_signals()?;
     let config = Config {
         listen: args.listen,
+        tls: args.tls.files(),
         unix_socket: args.unix_socket.clone(),
         metrics: Some(args.metrics_listen),
         store: StoreConfig {

@@ -63,10 +63,12 @@ fn config(args: &CollectorArgs) -> anyhow::Result<Config> {
         pin_root: args.pin_root.clone(),
         state_dir: args.state_dir.clone(),
         listen: args.listen,
+        tls: args.tls.files(),
         unix_socket: args.unix_socket.clone(),
         metrics_listen: args.metrics_listen,
         uplink: args.aggregator.clone().map(|url| UplinkConfig {
             url,
+            tls: args.aggregator_tls.files(),
             max_bytes: args.uplink_bytes.0,
         }),
         otlp_endpoint: args.otlp_endpoint.clone(),

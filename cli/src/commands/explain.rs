@@ -105,7 +105,7 @@ async fn ask(args: &ExplainArgs, request: ExplainRequest) -> anyhow::Result<bool
             .parse::<ServerAddress>()
             .map_err(|wrong| anyhow!(wrong))?,
     };
-    let channel = client::connect(&server)
+    let channel = client::connect(&server, &args.tls)
         .await
         .context("no manifests were given with -f, and no server answers")?;
     let answer = match CollectorClient::new(channel.clone())

@@ -27,7 +27,7 @@ enum Report {
 /// The server cannot be reached or refuses, or stdout cannot be written.
 pub(crate) async fn run(args: &StatusArgs) -> anyhow::Result<()> {
     let server = &args.server.server;
-    let channel = client::connect(server).await?;
+    let channel = client::connect(server, &args.server.tls).await?;
     let report = ask(channel, args)
         .await
         .map_err(|status| client::refusal(server, &status))?;

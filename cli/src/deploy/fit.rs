@@ -24,6 +24,7 @@ fn what_weir_writes_is_mounted() {
                 Command::Aggregator(args) => assert!(at.writable(&args.data_dir).is_some()),
                 Command::Collector(args) => mounted(&at, args),
                 Command::Cni(args) => plugin_in_place(&at, args),
+                Command::Certs(_) => {}
                 other => panic!("{}: {other:?}", workload.origin),
             }
         }
@@ -166,7 +167,7 @@ fn collectors_push_to_a_service_that_leads_to_the_aggregator() {
                     continue;
                 };
                 pushing += 1;
-                let address = url.strip_prefix("http://").expect("no TLS yet");
+                let (_, address) = url.split_once("://").expect("a URL");
                 let (host, port) = address.rsplit_once(':').expect("a port");
                 let mut host = host.split('.');
                 let (name, namespace) = (host.next(), host.next());
@@ -179,7 +180,12 @@ fn collectors_push_to_a_service_that_leads_to_the_aggregator() {
             .of_kind("StatefulSet")
             .any(|found| found.name() == "weir-aggregator")
         {
-            assert_leads_to_aggregator(&set, "hubble-relay", 80);
+            let port = if super::tls::is_encrypted(&set) {
+                443
+            } else {
+                80
+            };
+            assert_leads_to_aggregator(&set, "hubble-relay", port);
         }
     }
     assert!(pushing > 0);
@@ -209,11 +215,10 @@ fn what_is_selected_is_there() {
     for set in super::sets() {
         let workloads = workloads(&set);
         for workload in &workloads {
-            assert!(
-                matches(&workload.selector, &workload.labels),
-                "{}",
-                workload.origin
-            );
+            let selector = workload.selector.iter();
+            for selector in selector {
+                assert!(matches(selector, &workload.labels), "{}", workload.origin);
+            }
         }
         for object in set.of_kind("Service") {
             let spec = object.typed::<Service>().spec.expect("a spec");

@@ -1,11 +1,13 @@
 //! Tests of `deploy/`: what the API server would say, this command line's own opinion of the arguments, and whether the
 //! parts fit each other.
 
+mod cert_manager;
 mod confinement;
 mod files;
 mod fit;
 mod rights;
 mod schema;
+mod tls;
 mod workload;
 
 use files::{Kustomization, Set};

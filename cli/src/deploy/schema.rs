@@ -2,14 +2,17 @@
 //! API server.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::cert_manager::{Certificate, Issuer};
 
 /// Says what is wrong with an object.
 pub(super) fn check(object: &Value) -> Result<(), String> {
@@ -22,12 +25,18 @@ pub(super) fn check(object: &Value) -> Result<(), String> {
         ("v1", "ServiceAccount") => strict::<ServiceAccount>(object),
         ("apps/v1", "DaemonSet") => strict::<DaemonSet>(object),
         ("apps/v1", "StatefulSet") => strict::<StatefulSet>(object),
+        ("batch/v1", "CronJob") => strict::<CronJob>(object),
+        ("batch/v1", "Job") => strict::<Job>(object),
         ("networking.k8s.io/v1", "NetworkPolicy") => strict::<NetworkPolicy>(object),
         ("policy/v1", "PodDisruptionBudget") => strict::<PodDisruptionBudget>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => strict::<ClusterRole>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => {
             strict::<ClusterRoleBinding>(object)
         }
+        ("rbac.authorization.k8s.io/v1", "Role") => strict::<Role>(object),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding") => strict::<RoleBinding>(object),
+        ("cert-manager.io/v1", "Certificate") => strict::<Certificate>(object),
+        ("cert-manager.io/v1", "Issuer") => strict::<Issuer>(object),
         ("monitoring.coreos.com/v1", "ServiceMonitor") => strict::<ServiceMonitor>(object),
         (version, kind) => Err(format!("no type for {version} {kind}")),
     }

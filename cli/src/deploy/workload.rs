@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::files::Set;
 use crate::args::Cli;
 
-/// A DaemonSet or StatefulSet.
+/// A DaemonSet, StatefulSet, Job or CronJob.
 pub(super) struct Workload {
     pub(super) origin: String,
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) labels: BTreeMap<String, String>,
-    pub(super) selector: LabelSelector,
+    /// Of those that go on for ever.
+    pub(super) selector: Option<LabelSelector>,
     pub(super) pod: PodSpec,
 }
 
@@ -24,10 +26,19 @@ pub(super) struct Workload {
 pub(super) fn workloads(set: &Set) -> Vec<Workload> {
     let daemon_sets = set.of_kind("DaemonSet").map(|object| {
         let spec = object.typed::<DaemonSet>().spec;
-        (object, spec.selector, spec.template)
+        (object, Some(spec.selector), spec.template)
     });
     let stateful_sets = set.of_kind("StatefulSet").map(|object| {
         let spec = object.typed::<StatefulSet>().spec;
+        (object, Some(spec.selector), spec.template)
+    });
+    let jobs = set.of_kind("Job").map(|object| {
+        let spec = object.typed::<Job>().spec.expect("a spec");
+        (object, spec.selector, spec.template)
+    });
+    let cron_jobs = set.of_kind("CronJob").map(|object| {
+        let spec = object.typed::<CronJob>().spec;
+        let spec = spec.job_template.spec.expect("a job's spec");
         (object, spec.selector, spec.template)
     });
     let workload = |(object, selector, template): (&super::files::Object, _, PodTemplateSpec)| {
@@ -41,7 +52,8 @@ pub(super) fn workloads(set: &Set) -> Vec<Workload> {
             pod: template.spec.expect("a pod's spec"),
         }
     };
-    daemon_sets.chain(stateful_sets).map(workload).collect()
+    let lasting = daemon_sets.chain(stateful_sets);
+    lasting.chain(jobs).chain(cron_jobs).map(workload).collect()
 }
 
 impl Workload {

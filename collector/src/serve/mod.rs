@@ -20,6 +20,7 @@ use tonic_health::ServingStatus;
 use weir_proto::observer::observer_server::ObserverServer;
 use weir_proto::weir::v1::collector_server::CollectorServer;
 use weir_proto::weir::v1::node_server::NodeServer;
+use weir_tls::ServerTls;
 
 pub use explain::Explainer;
 pub use listen::{ListenError, UnixSocket, tcp, unix};
@@ -51,16 +52,20 @@ pub fn node_routes(routes: Routes, node: Node) -> Routes {
     routes.add_service(NodeServer::new(node))
 }
 
-/// Serves on TCP until `shutdown`.
+/// Serves on TCP, with TLS or without, until `shutdown`.
 ///
 /// # Errors
 /// If the server fails as a whole; a broken connection is no such failure.
 pub async fn serve_tcp(
     listener: TcpListener,
+    tls: Option<ServerTls>,
     routes: Routes,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    run(TcpListenerStream::new(listener), routes, shutdown).await
+    match tls {
+        Some(tls) => run(weir_tls::incoming(listener, tls), routes, shutdown).await,
+        None => run(TcpListenerStream::new(listener), routes, shutdown).await,
+    }
 }
 
 /// Serves on a unix socket until `shutdown`; then removes it.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use weir_tls::ServerTls;
 
 pub use flows::FlowMetrics;
 pub use otel::{OtelError, OtelMetrics};
@@ -37,6 +38,12 @@ impl Telemetry {
             },
             flows,
         )
+    }
+
+    /// Adds what is counted of a listener's TLS.
+    pub fn add_tls(&self, tls: &ServerTls) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        tls.register(&mut registry);
     }
 
     /// The OpenMetrics text of all metrics.

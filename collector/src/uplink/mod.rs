@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use weir_flow::Item;
+use weir_tls::{ClientFiles, Target, TlsError};
 
 use spool::Spool;
 pub use spool::SpoolError;
@@ -32,8 +32,10 @@ pub use spool::SpoolError;
 /// How the uplink works.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `http://host:port` of the aggregator.
+    /// `http://host:port` of the aggregator, or `https://host:port`.
     pub url: String,
+    /// Whom to trust there, and what the collector proves itself with.
+    pub tls: Option<ClientFiles>,
     /// This node's name.
     pub node: Arc<str>,
     /// The spool's directory.
@@ -49,6 +51,7 @@ impl Config {
     pub fn new(url: String, node: Arc<str>, directory: PathBuf) -> Self {
         Self {
             url,
+            tls: None,
             node,
             directory,
             max_bytes: 256 << 20,
@@ -60,15 +63,9 @@ impl Config {
 /// The uplink cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum UplinkError {
-    /// The address of the aggregator is none.
-    #[error("aggregator address {url:?}: {source}, expected http://host:port")]
-    Address {
-        /// What was given.
-        url: String,
-        /// What is wrong.
-        #[source]
-        source: tonic::transport::Error,
-    },
+    /// The address of the aggregator is none, or the files for it cannot be used.
+    #[error("--aggregator: {0}")]
+    Target(#[from] TlsError),
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -111,7 +108,7 @@ pub struct Uplink {
 #[derive(Debug)]
 struct Shared {
     config: Config,
-    endpoint: Endpoint,
+    target: Target,
     spool: Mutex<Spool>,
     link: Mutex<Link>,
     /// Records wait in memory for a batch.
@@ -139,14 +136,11 @@ impl Uplink {
         config: Config,
         shutdown: CancellationToken,
     ) -> Result<(Self, JoinHandle<()>), UplinkError> {
-        let endpoint = sender::endpoint(&config.url).map_err(|source| UplinkError::Address {
-            url: config.url.clone(),
-            source,
-        })?;
+        let target = sender::target(&config)?;
         let spool = Spool::open(&config.directory, config.node.clone(), config.max_bytes)?;
         let shared = Arc::new(Shared {
             config,
-            endpoint,
+            target,
             spool: Mutex::new(spool),
             link: Mutex::new(Link::Down),
             buffered: Notify::new(),
@@ -176,9 +170,9 @@ impl Uplink {
         position
     }
 
-    /// The aggregator's address.
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        self.shared.endpoint.clone()
+    /// The aggregator.
+    pub(crate) fn target(&self) -> Target {
+        self.shared.target.clone()
     }
 
     /// Takes a few items as a batch of their own, which survives SIGKILL when this returns. `before` hears its position

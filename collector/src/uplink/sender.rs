@@ -9,13 +9,13 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use weir_flow::columns::{Codec, ColumnsError, MAX_FRAME_BYTES};
 use weir_proto::weir::v1::{UplinkAck, UplinkBatch, UplinkHello};
+use weir_tls::{Target, TlsError, status_cause};
 
 use super::spool::Outgoing;
-use super::{Link, Position, Shared, SpoolError, lock};
+use super::{Config, Link, Position, Shared, SpoolError, lock};
 
 /// Batches sent and not acknowledged yet.
 const WINDOW: usize = 32;
@@ -29,8 +29,8 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error("connecting: {0}")]
-    Connect(#[source] tonic::transport::Error),
-    #[error("{}", .0.message())]
+    Connect(String),
+    #[error("{}", status_cause(.0))]
     Refused(#[from] Status),
     #[error("the aggregator closed the stream")]
     Closed,
@@ -40,14 +40,15 @@ enum Ended {
     Batch(#[from] ColumnsError),
 }
 
-/// The aggregator's address, checked.
-pub(super) fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
+/// The aggregator, its address and the files for it checked.
+pub(super) fn target(config: &Config) -> Result<Target, TlsError> {
+    Target::new(&config.url, config.tls.clone(), |endpoint| {
+        endpoint
+            .connect_timeout(Duration::from_secs(5))
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(true)
+    })
 }
 
 /// Runs until `shutdown`, and then until everything is acknowledged or the grace time is over.
@@ -132,12 +133,8 @@ impl Sender<'_> {
     }
 
     async fn connect(&self) -> Result<(Streaming<PutResult>, mpsc::Sender<FlightData>), Ended> {
-        let channel: Channel = self
-            .shared
-            .endpoint
-            .connect()
-            .await
-            .map_err(Ended::Connect)?;
+        let channel = self.shared.target.connect().await;
+        let channel = channel.map_err(Ended::Connect)?;
         let mut client =
             FlightServiceClient::new(channel).max_encoding_message_size(MAX_FRAME_BYTES + 4096);
         let (requests, stream) = mpsc::channel(WINDOW);

@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(parsed(path).as_deref(), Some(expected), "{path}");
         }
         let unknown = [
-            "/api/v1/secrets",
+            "/api/v1/configmaps",
             "/api/v1/pods/a",
             "/api/v1/namespaces/shop/nodes",
             "/api/v1/namespaces/shop/pods/a/log",

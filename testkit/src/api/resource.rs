@@ -8,6 +8,7 @@ pub enum Resource {
     Nodes,
     Pods,
     Services,
+    Secrets,
     /// `events` of the core group.
     CoreEvents,
     /// `events` of the group `events.k8s.io`. A real server keeps both kinds in one place.
@@ -38,11 +39,12 @@ pub(super) const VERSION: &str = "v1";
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Namespaces,
         Self::Nodes,
         Self::Pods,
         Self::Services,
+        Self::Secrets,
         Self::CoreEvents,
         Self::Events,
         Self::EndpointSlices,
@@ -58,7 +60,12 @@ impl Resource {
     /// The API group; empty for the core group.
     pub fn group(self) -> &'static str {
         match self {
-            Self::Namespaces | Self::Nodes | Self::Pods | Self::Services | Self::CoreEvents => "",
+            Self::Namespaces
+            | Self::Nodes
+            | Self::Pods
+            | Self::Services
+            | Self::Secrets
+            | Self::CoreEvents => "",
             Self::Events => "events.k8s.io",
             Self::EndpointSlices => "discovery.k8s.io",
             Self::NetworkPolicies => "networking.k8s.io",
@@ -74,6 +81,7 @@ impl Resource {
             Self::Nodes => "Node",
             Self::Pods => "Pod",
             Self::Services => "Service",
+            Self::Secrets => "Secret",
             Self::CoreEvents | Self::Events => "Event",
             Self::EndpointSlices => "EndpointSlice",
             Self::NetworkPolicies => "NetworkPolicy",
@@ -93,6 +101,7 @@ impl Resource {
             Self::Nodes => "nodes",
             Self::Pods => "pods",
             Self::Services => "services",
+            Self::Secrets => "secrets",
             Self::CoreEvents | Self::Events => "events",
             Self::EndpointSlices => "endpointslices",
             Self::NetworkPolicies => "networkpolicies",

@@ -208,8 +208,8 @@ async fn paths_and_methods_that_are_not_there_are_refused_by_a_status() {
     let api = ApiServer::start().unwrap();
     let client = client(&api).await;
     let get = |path: &str| axum::http::Request::get(path).body(Vec::new()).unwrap();
-    let secrets = client.request::<Value>(get("/api/v1/secrets")).await;
-    assert_eq!(code(secrets), 404);
+    let unknown = client.request::<Value>(get("/api/v1/configmaps")).await;
+    assert_eq!(code(unknown), 404);
     let all = axum::http::Request::delete("/api/v1/pods")
         .body(Vec::new())
         .unwrap();
@@ -248,11 +248,11 @@ async fn a_directory_of_manifests_is_applied_as_a_whole() {
         .unwrap();
     dir.put(
         "3.yaml",
-        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\n",
     )
     .unwrap();
     let error = api.apply_manifest_dir(dir.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the API server has no v1 \"Secret\"");
+    assert_eq!(error.to_string(), "the API server has no v1 \"ConfigMap\"");
     assert_eq!(
         api.list(Resource::NetworkPolicies).len(),
         1,

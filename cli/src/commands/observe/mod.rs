@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &ObserveArgs) -> anyhow::Result<()> {
         bail!("--first cannot be combined with --follow");
     }
     let request = request(args)?;
-    let channel = client::connect(&args.server.server).await?;
+    let channel = client::connect(&args.server.server, &args.server.tls).await?;
     let mut client = ObserverClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
     let mut request = Request::new(request);
     request

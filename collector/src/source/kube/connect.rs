@@ -18,7 +18,7 @@ pub enum ConnectError {
     },
     /// Neither a service account nor a kubeconfig.
     #[error(
-        "no way to an API server: not in a pod with a service account, and no kubeconfig ({0}); give --manifests DIR or --kubeconfig FILE"
+        "no way to an API server: not in a pod with a service account, and no kubeconfig ({0}); give --kubeconfig FILE, or work on files without an API (a collector: --manifests DIR)"
     )]
     Nowhere(#[source] kube::config::InferConfigError),
     /// The client, e.g. its certificates.
