@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use weir_collector::kernel::LOG_TARGET;
+use weir_collector::kernel::{LOG_TARGET, share_one_heap};
 
 use args::{CertsCommand, Cli, CniCommand, Command, LogFormat};
 use commands::block_on;
@@ -37,7 +37,10 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Collector(args) => block_on(commands::collector::run(args))?,
+        Command::Collector(args) => {
+            share_one_heap();
+            block_on(commands::collector::run(args))?;
+        }
         Command::Aggregator(args) => block_on(commands::aggregator::run(args))?,
         Command::Cni(args) => match &args.command {
             None => return Ok(cni::run()),

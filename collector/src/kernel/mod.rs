@@ -30,6 +30,7 @@ pub use clock::KernelClock;
 pub use counters::{CounterSums, Counters};
 pub use error::KernelError;
 pub(crate) use heap::give_back_free_memory;
+pub use heap::share_one_heap;
 pub use links::{AttachMethod, Attached, Attacher, Presence, Side, detach_all};
 pub use load::MapOrigin;
 pub use log::{KernelLog, LOG_TARGET, LogLevel};

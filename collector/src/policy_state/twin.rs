@@ -36,12 +36,11 @@ impl Twin {
             changes
                 .iter()
                 .for_each(|change| current.apply(change.clone()));
-            self.behind.extend_from_slice(changes);
-            if self.behind.len() > MAX_BEHIND {
+            if self.other.is_some() && self.behind.len() + changes.len() <= MAX_BEHIND {
+                self.behind.extend_from_slice(changes);
+            } else {
                 self.other = None;
-            }
-            if self.other.is_none() {
-                self.behind.clear();
+                self.behind = Vec::new(); // a first list's would be large
             }
             return;
         }
