@@ -2,10 +2,11 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 
-use caps::Capability::{self, CAP_BPF, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN};
-use common::{DIAL, POLICIES, Stage, eventually, is_root};
+use caps::Capability::{self, CAP_BPF, CAP_DAC_OVERRIDE, CAP_NET_ADMIN};
+use common::{DIAL, POLICIES, Stage, eventually, is_root, run};
 use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, TcpServer, Topology};
 
 fn pod(name: &str) -> PodSpec {
@@ -26,8 +27,8 @@ fn kernel_after_the_start_only_what_later_pods_need_is_kept() {
 
     for thread in threads(collector.process.pid()) {
         let kept: &[Capability] = match &*thread.name {
-            "weir" | "endpoints" | "pipeline" => &[CAP_BPF, CAP_NET_ADMIN, CAP_DAC_READ_SEARCH],
-            _ => &[CAP_DAC_READ_SEARCH],
+            "weir" | "endpoints" | "pipeline" => &[CAP_BPF, CAP_NET_ADMIN, CAP_DAC_OVERRIDE],
+            _ => &[CAP_DAC_OVERRIDE],
         };
         let kept: u64 = kept.iter().map(|capability| capability.bitmask()).sum();
         for set in ["CapEff", "CapPrm", "CapBnd"] {
@@ -57,6 +58,30 @@ fn kernel_after_the_start_only_what_later_pods_need_is_kept() {
         dial("denied") == Outcome::TimedOut
     });
     assert_eq!(dial("allowed"), Outcome::Connected);
+}
+
+#[test]
+fn kernel_directories_of_somebody_else_are_used() {
+    const NOBODY: u32 = 65_534;
+    if !is_root() {
+        return;
+    }
+    let node = NodeSpec::new("node-1").pod(pod("target"));
+    let stage = Stage::new(&ClusterSpec::new(Topology::Ptp).node(node), POLICIES);
+    let state = stage.path("node-1-state");
+    fs::create_dir(&state).expect("made");
+    for directory in [state.as_path(), stage.manifests.path()] {
+        chown(directory, Some(NOBODY), Some(NOBODY)).expect("given away");
+        fs::set_permissions(directory, Permissions::from_mode(0o700)).expect("closed");
+    }
+    let netns = &stage.cluster.node("node-1").expect("node").netns;
+    let unreachable = "--aggregator=http://127.0.0.1:1";
+    let collector = stage.collector("node-1", netns, &[unreachable]);
+    stage.manifests.put("policies.yaml", "").expect("written");
+    eventually("the manifests are read again", || {
+        let status = run(&["status", "--server", &collector.server]);
+        String::from_utf8_lossy(&status.stdout).contains(" 0 policies")
+    });
 }
 
 /// A thread of a process.

@@ -16,8 +16,9 @@ use tracing::error;
 /// `CAP_PERFMON` (the verifier) and `CAP_SYS_ADMIN` (mounting a bpffs) are over with the start.
 const KERNEL: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
 
-/// Root outside a container reads manifests and a kubeconfig that may be another user's. In a pod nobody has it.
-const FILES: Capability = Capability::CAP_DAC_READ_SEARCH;
+/// Root outside a container may be given directories and files of another user; who is root owns the rest of them anyway.
+/// In a pod nobody has it.
+const FILES: Capability = Capability::CAP_DAC_OVERRIDE;
 
 /// What a thread is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
