@@ -119,6 +119,16 @@ impl Counts {
 }
 
 impl Lake {
+    /// What the flows' last records say together, by pod, other side and reason, and all losses: for messages.
+    pub(crate) fn summary(&self) -> (BTreeMap<String, Counts>, &[Loss]) {
+        let mut sums: BTreeMap<String, Counts> = BTreeMap::new();
+        for row in self.last() {
+            let key = format!("{:?} <-> {:?}: {}", row.local, row.remote, row.reason);
+            sums.entry(key).or_default().add(row.counts);
+        }
+        (sums, &self.losses)
+    }
+
     /// Reads all files below an aggregator's data directory.
     pub(crate) fn read(data: &Path) -> Self {
         let mut lake = Self::default();

@@ -235,8 +235,10 @@ fn losses_are_told_in_the_batch_that_was_named_before() {
         (named, &[Item::Loss(samples::loss())][..])
     );
     drop(spool);
-    let spool = open(directory.path(), LARGE);
+    let mut spool = open(directory.path(), LARGE);
     assert!(spool.has(named));
+    spool.acknowledge(named);
+    assert!(spool.has(named), "the sender may be faster than who asks");
     let next = Position {
         seq: named.seq + 1,
         ..named

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(named(node).unwrap(), "a");
         let refused = [
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}}),
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}),
             json!({"apiVersion": "apps/v1", "kind": "Pod", "metadata": {"name": "a"}}),
             json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a", "namespace": "b"}}),
         ];

@@ -4,7 +4,7 @@ mod refused;
 mod segment;
 mod told;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,8 @@ pub(super) struct Spool {
     /// The unacknowledged frames, oldest first.
     frames: VecDeque<Frame>,
     unacked_bytes: u64,
+    /// The newest batch that was found of each earlier epoch. Those before it were written before it.
+    found: BTreeMap<u64, u64>,
     /// Number of the next segment.
     next_segment: u64,
     refused: Refused,
@@ -129,6 +131,7 @@ impl Spool {
             segments: VecDeque::new(),
             frames: VecDeque::new(),
             unacked_bytes: 0,
+            found: BTreeMap::new(),
             next_segment: 1,
             refused,
             refused_file,
@@ -171,6 +174,10 @@ impl Spool {
                 fs::remove_file(&path).map_err(SpoolError::io("removing", &path))?;
                 continue;
             }
+            for Position { epoch, seq } in found.frames.iter().map(|frame| frame.position) {
+                let newest = self.found.entry(epoch).or_default();
+                *newest = seq.max(*newest);
+            }
             self.unacked_bytes += found.frames.iter().map(|frame| frame.length).sum::<u64>();
             self.frames.extend(found.frames);
             self.segments.push_back(found.segment);
@@ -209,9 +216,10 @@ impl Spool {
         self.flush();
     }
 
-    /// Whether a batch of an earlier run is on disk.
+    /// Whether a batch of an earlier run was on disk at the start: the sender may have got rid of it since.
     pub(super) fn has(&self, position: Position) -> bool {
-        self.frames.iter().any(|frame| frame.position == position)
+        let newest = self.found.get(&position.epoch);
+        newest.is_some_and(|newest| position.seq <= *newest)
     }
 
     fn next_position(&self) -> Position {
