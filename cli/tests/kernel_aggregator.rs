@@ -5,13 +5,11 @@ mod common;
 use std::fs::File;
 
 use common::{
-    DIAL, PATIENCE, POLICIES, Stage, eventually, files_with, is_root, observe, run, text,
+    DIAL, PATIENCE, POLICIES, Stage, eventually, files_with, is_root, observe, pod, run, text,
     wait_for_flow, weir,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use weir_testkit::{
-    ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, RunningProcess, TcpServer, Topology,
-};
+use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, RunningProcess, TcpServer, Topology};
 
 fn aggregator(stage: &Stage) -> (RunningProcess, String) {
     let hub = stage.cluster.fabric();
@@ -63,7 +61,6 @@ fn kernel_records_of_all_nodes_are_kept_and_survive_a_sigkill() {
     if !is_root() {
         return;
     }
-    let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
     let spec = ClusterSpec::new(Topology::Ptp)
         .node(NodeSpec::new("node-1").pod(pod("target")))
         .node(

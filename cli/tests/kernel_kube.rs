@@ -5,11 +5,11 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    Collector, DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, run, text, wait_for_flow,
+    Collector, DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, pod, run, text, wait_for_flow,
 };
 use serde_json::{Value, json};
 use weir_testkit::api::{ApiServer, Outage, Resource, Rights};
-use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, Pod, PodSpec, TcpServer, Topology};
+use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, Pod, TcpServer, Topology};
 
 const RBAC: &str = include_str!("../../deploy/base/rbac.yaml");
 const TOKEN: &str = "weir-collector";
@@ -29,7 +29,6 @@ struct Kube {
 impl Kube {
     /// The API server has the cluster and these policies.
     fn start(policies: &str) -> Self {
-        let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
         let node = NodeSpec::new("node-1")
             .pod(pod("target"))
             .pod(pod("allowed"))

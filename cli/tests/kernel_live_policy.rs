@@ -5,8 +5,8 @@ mod common;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::{DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, text, wait_for_flow};
-use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, TcpServer, Topology};
+use common::{DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, pod, text, wait_for_flow};
+use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, TcpServer, Topology};
 
 const ALSO_OTHER: &str = "
 apiVersion: networking.k8s.io/v1
@@ -19,7 +19,6 @@ spec:
 ";
 
 fn spec() -> ClusterSpec {
-    let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
     ClusterSpec::new(Topology::Ptp).node(
         NodeSpec::new("node-1")
             .pod(pod("target"))

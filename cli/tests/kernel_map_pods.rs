@@ -5,9 +5,9 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, run};
+use common::{DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, pod, run};
 use weir_testkit::{
-    ClusterSpec, Dial, NodeSpec, Outcome, Pod, PodSpec, RunningProcess, TcpServer, Topology,
+    ClusterSpec, Dial, NodeSpec, Outcome, Pod, RunningProcess, TcpServer, Topology,
 };
 
 #[test]
@@ -19,7 +19,6 @@ fn kernel_a_pod_that_no_route_leads_to_alone_is_known_by_its_process() {
         eprintln!("skipped: there is no cgroup file system to write to");
         return;
     };
-    let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
     let node = NodeSpec::new("node-1")
         .pod(pod("target"))
         .pod(pod("denied"));

@@ -4,15 +4,14 @@ mod common;
 
 use std::time::Duration;
 
-use common::{DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, text, wait_for_flow};
-use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, TcpServer, Topology};
+use common::{DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, pod, text, wait_for_flow};
+use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, TcpServer, Topology};
 
 #[test]
 fn kernel_a_namespace_may_be_audited_observed_and_enforced() {
     if !is_root() {
         return;
     }
-    let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
     let node = NodeSpec::new("node-1")
         .pod(pod("target"))
         .pod(pod("denied"));

@@ -6,12 +6,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use caps::Capability::{self, CAP_BPF, CAP_DAC_OVERRIDE, CAP_NET_ADMIN};
-use common::{DIAL, POLICIES, Stage, eventually, is_root, run};
-use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, TcpServer, Topology};
-
-fn pod(name: &str) -> PodSpec {
-    PodSpec::new("demo", name).label("app", name)
-}
+use common::{DIAL, POLICIES, Stage, eventually, is_root, pod, run};
+use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, TcpServer, Topology};
 
 #[test]
 fn kernel_after_the_start_only_what_later_pods_need_is_kept() {

@@ -6,13 +6,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use common::{
-    DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, number, observe, text, wait_for_flow,
+    DIAL, PATIENCE, POLICIES, Stage, eventually, is_root, number, observe, pod, text, wait_for_flow,
 };
 use serde_json::Value;
-use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, PodSpec, TcpServer, Topology};
+use weir_testkit::{ClusterSpec, Dial, NodeSpec, Outcome, TcpServer, Topology};
 
 fn spec() -> ClusterSpec {
-    let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
     ClusterSpec::new(Topology::Ptp).node(
         NodeSpec::new("node-1")
             .pod(pod("target"))

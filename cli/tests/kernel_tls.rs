@@ -4,37 +4,17 @@ mod common;
 
 use std::path::Path;
 
-use common::{DIAL, PATIENCE, POLICIES, Stage, is_root, run, text, wait_for_flow, weir};
+use common::{DIAL, PATIENCE, POLICIES, Stage, certs, is_root, pod, text, wait_for_flow, weir};
 use weir_testkit::{
-    ClusterSpec, Dial, NetNs, NodeSpec, Outcome, PodSpec, RunningProcess, TcpServer, Topology,
+    ClusterSpec, Dial, NetNs, NodeSpec, Outcome, RunningProcess, TcpServer, Topology,
 };
-
-/// One argument a file: `--NAME=DIRECTORY/FILE`.
-fn files(directory: &Path, names: [(&str, &str); 3]) -> [String; 3] {
-    names.map(|(flag, file)| format!("--{flag}={}", directory.join(file).display()))
-}
-
-/// The flags of who listens.
-fn listener(directory: &Path) -> [String; 3] {
-    let names = [
-        ("tls-cert", "tls.crt"),
-        ("tls-key", "tls.key"),
-        ("tls-client-ca", "ca.crt"),
-    ];
-    files(directory, names)
-}
 
 /// What `weir status` says of a server that is asked with the client's certificate.
 fn status(netns: &NetNs, certificates: &Path, more: &[&str]) -> String {
-    let names = [
-        ("tls-ca-cert-files", "ca.crt"),
-        ("tls-client-cert-file", "tls.crt"),
-        ("tls-client-key-file", "tls.key"),
-    ];
     let mut command = netns.command(weir());
     command
         .arg("status")
-        .args(files(&certificates.join("client"), names))
+        .args(certs::client(certificates))
         .args(more);
     let output = command.output().expect("weir runs");
     let error = String::from_utf8_lossy(&output.stderr);
@@ -47,27 +27,13 @@ fn kernel_records_reach_the_aggregator_over_mtls() {
     if !is_root() {
         return;
     }
-    let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
     let node = NodeSpec::new("node-1")
         .pod(pod("target"))
         .pod(pod("denied"));
     let stage = Stage::new(&ClusterSpec::new(Topology::Ptp).node(node), POLICIES);
     let hub = stage.cluster.fabric();
     let (address, certificates) = (hub.addresses.v4.to_string(), stage.path("certs"));
-    let directory = certificates.display().to_string();
-    let made = run(&[
-        "certs",
-        "init",
-        "--dir",
-        &directory,
-        "--server-name",
-        &address,
-    ]);
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    certs::make(&certificates, &["--server-name", &address]);
 
     let socket = stage.path("aggregator.sock");
     let mut command = hub.netns.command(weir());
@@ -76,7 +42,7 @@ fn kernel_records_reach_the_aggregator_over_mtls() {
         .arg(format!("--data-dir={}", stage.path("data").display()))
         .arg(format!("--listen={address}:4245"))
         .arg(format!("--unix-socket={}", socket.display()))
-        .args(listener(&certificates.join("aggregator")));
+        .args(certs::listener(&certificates.join("aggregator")));
     let log = stage.path("aggregator.log");
     let mut aggregator = RunningProcess::spawn(command, &log).expect("started");
     aggregator.wait_for_line("ready", PATIENCE).expect("ready");
@@ -88,8 +54,8 @@ fn kernel_records_reach_the_aggregator_over_mtls() {
         ("aggregator-key", "tls.key"),
     ];
     let mut more = vec![format!("--aggregator=https://{address}:4245")];
-    more.extend(files(&own, uplink));
-    more.extend(listener(&own));
+    more.extend(certs::files(&own, uplink));
+    more.extend(certs::listener(&own));
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     let netns = stage.cluster.node("node-1").expect("node").netns.clone();
     let _collector = stage.collector("node-1", &netns, &more);

@@ -4,13 +4,10 @@ mod common;
 
 use std::net::IpAddr;
 
-use common::{DIAL, POLICIES, Stage, is_root, text, wait_for_flow};
-use weir_testkit::{
-    Capture, ClusterSpec, Dial, Family, NodeSpec, Outcome, PodSpec, TcpServer, Topology,
-};
+use common::{DIAL, POLICIES, Stage, is_root, pod, text, wait_for_flow};
+use weir_testkit::{Capture, ClusterSpec, Dial, Family, NodeSpec, Outcome, TcpServer, Topology};
 
 fn spec(topology: Topology) -> ClusterSpec {
-    let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
     let near = NodeSpec::new("node-1")
         .pod(pod("target"))
         .pod(pod("allowed"))

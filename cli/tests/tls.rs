@@ -4,22 +4,18 @@ mod common;
 
 use std::path::Path;
 
-use common::{PATIENCE, run, weir};
+use common::{PATIENCE, certs, run, weir};
 use weir_testkit::RunningProcess;
 
 /// An aggregator that wants client certificates, and where it listens.
 fn aggregator(directory: &Path, certificates: &Path) -> (RunningProcess, String) {
     let mut command = std::process::Command::new(weir());
     let identity = certificates.join("aggregator");
-    command.args([
-        "aggregator".to_owned(),
-        format!("--data-dir={}", directory.join("data").display()),
-        "--listen=127.0.0.1:0".to_owned(),
-        "--metrics-listen=127.0.0.1:0".to_owned(),
-        format!("--tls-cert={}", identity.join("tls.crt").display()),
-        format!("--tls-key={}", identity.join("tls.key").display()),
-        format!("--tls-client-ca={}", identity.join("ca.crt").display()),
-    ]);
+    command
+        .arg("aggregator")
+        .arg(format!("--data-dir={}", directory.join("data").display()))
+        .args(["--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"])
+        .args(certs::listener(&identity));
     let mut process =
         RunningProcess::spawn(command, &directory.join("aggregator.log")).expect("started");
     let ready = process.wait_for_line("ready", PATIENCE).expect("ready");
@@ -29,20 +25,8 @@ fn aggregator(directory: &Path, certificates: &Path) -> (RunningProcess, String)
 
 fn made(directory: &Path, name: &str) -> std::path::PathBuf {
     let path = directory.join(name);
-    let output = run(&["certs", "init", "--dir", &path.display().to_string()]);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
+    certs::make(&path, &[]);
     path
-}
-
-/// Hubble's flags for a directory of certificates.
-fn flags(certificates: &Path) -> [String; 3] {
-    let file = |name: &str| certificates.join("client").join(name).display().to_string();
-    [
-        format!("--tls-ca-cert-files={}", file("ca.crt")),
-        format!("--tls-client-cert-file={}", file("tls.crt")),
-        format!("--tls-client-key-file={}", file("tls.key")),
-    ]
 }
 
 /// Exit code and stdout or, if it fails, the one line of stderr.
@@ -64,7 +48,7 @@ fn who_has_a_certificate_is_answered_and_others_are_told_why_not() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let certificates = made(directory.path(), "certs");
     let (mut process, address) = aggregator(directory.path(), &certificates);
-    let [ca, certificate, key] = flags(&certificates);
+    let [ca, certificate, key] = certs::client(&certificates);
     let all = [&ca, &certificate, &key].map(String::as_str);
     let encrypted = format!("tls://{address}");
     let (code, status) = ask("status", &encrypted, &all);
@@ -91,7 +75,7 @@ fn who_has_a_certificate_is_answered_and_others_are_told_why_not() {
         "/nonexistent",
     );
     let others = made(directory.path(), "others");
-    let others = flags(&others);
+    let others = certs::client(&others);
     refused(&encrypted, &[&others[0]], "a CA that is not trusted here");
     let stranger = [&ca, &others[1], &others[2]].map(String::as_str);
     refused(&encrypted, &stranger, "does not trust the CA");

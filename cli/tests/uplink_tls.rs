@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, run};
+use common::{PATIENCE, certs};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -17,12 +17,6 @@ use weir_flow::{Item, samples};
 use weir_proto::weir::v1::AggregatorStatusRequest;
 use weir_proto::weir::v1::aggregator_client::AggregatorClient;
 use weir_tls::{ClientFiles, IdentityFiles, ServerFiles, Target};
-
-fn make_certificates(directory: &Path) {
-    let output = run(&["certs", "init", "--dir", &directory.display().to_string()]);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-}
 
 fn identity(directory: &Path, role: &str) -> IdentityFiles {
     IdentityFiles {
@@ -103,7 +97,7 @@ async fn until_acknowledged(uplink: &Uplink) {
 async fn all_certificates_are_replaced_under_a_running_uplink_and_nothing_is_lost() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let certificates = directory.path().join("certs");
-    make_certificates(&certificates);
+    certs::make(&certificates, &[]);
     let stop = CancellationToken::new();
     let port = aggregator(directory.path(), &certificates, stop.clone()).await;
     let (cut, cuts) = watch::channel(0);
@@ -120,7 +114,7 @@ async fn all_certificates_are_replaced_under_a_running_uplink_and_nothing_is_los
 
     // A new CA and new certificates for everybody: the connection that is there goes on.
     std::fs::remove_file(certificates.join("ca")).expect("a link");
-    make_certificates(&certificates);
+    certs::make(&certificates, &[]);
     append(&uplink, 100..200);
     until_acknowledged(&uplink).await;
 

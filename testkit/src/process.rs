@@ -1,7 +1,7 @@
 //! A program that runs beside a test or the demo: its output, the wait for a line of it, its end.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{Read, Seek},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -55,6 +55,15 @@ impl RunningProcess {
     /// Its process id: the program's own, also when `nsenter` has started it.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A size of its `/proc/PID/status`, such as `VmRSS`, in bytes; none if it has ended.
+    pub fn memory(&self, field: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let mut fields = status.lines().filter_map(|line| line.split_once(':'));
+        let (_, size) = fields.find(|(name, _)| *name == field)?;
+        let kilobytes: u64 = size.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kilobytes << 10)
     }
 
     /// All it has written so far.

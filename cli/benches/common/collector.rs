@@ -96,25 +96,26 @@ impl Collector {
 
     /// What it uses now.
     pub(crate) fn memory(&self) -> Memory {
-        let process = format!("/proc/{}", self.process.pid());
-        let number = |file: &str, field: &str| {
-            let text = std::fs::read_to_string(format!("{process}/{file}")).unwrap_or_default();
+        let number = |fd: &Path, field: &str| {
+            let text = std::fs::read_to_string(fd).unwrap_or_default();
             let line = text.lines().find_map(|line| line.strip_prefix(field))?;
             line.split_whitespace().next()?.parse::<u64>().ok()
         };
         // A map may be open more than once.
-        let maps: BTreeMap<u64, u64> = std::fs::read_dir(format!("{process}/fdinfo"))
-            .unwrap()
-            .flatten()
-            .filter_map(|fd| {
-                let file = format!("fdinfo/{}", fd.file_name().display());
-                Some((number(&file, "map_id:")?, number(&file, "memlock:")?))
-            })
-            .collect();
+        let maps: BTreeMap<u64, u64> =
+            std::fs::read_dir(format!("/proc/{}/fdinfo", self.process.pid()))
+                .unwrap()
+                .flatten()
+                .filter_map(|fd| {
+                    let fd = fd.path();
+                    Some((number(&fd, "map_id:")?, number(&fd, "memlock:")?))
+                })
+                .collect();
+        let size = |field| self.process.memory(field).unwrap_or_default();
         Memory {
-            resident: number("status", "VmRSS:").unwrap_or_default() << 10,
-            anonymous: number("status", "RssAnon:").unwrap_or_default() << 10,
-            peak: number("status", "VmHWM:").unwrap_or_default() << 10,
+            resident: size("VmRSS"),
+            anonymous: size("RssAnon"),
+            peak: size("VmHWM"),
             maps: maps.values().sum(),
         }
     }

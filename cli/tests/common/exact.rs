@@ -6,10 +6,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use weir_testkit::{ClusterSpec, NodeSpec, Pod, PodSpec, RunningProcess, Topology};
+use weir_testkit::{ClusterSpec, NodeSpec, Pod, RunningProcess, Topology};
 
 use super::lake::{Counts, Lake, Tally};
-use super::{Collector, PATIENCE, Stage, number, run, text, weir};
+use super::{Collector, PATIENCE, Stage, number, pod, run, text, weir};
 
 /// Packets that are no flow's: neighbours looking for each other, and errors about other packets.
 const NON_FLOW: [&str; 5] = [
@@ -65,7 +65,6 @@ impl Exact {
 
     /// The same, but the aggregator is not there yet.
     pub(crate) fn without_aggregator(more: &[&str]) -> Self {
-        let pod = |name: &str| PodSpec::new("demo", name).label("app", name);
         let node = PODS
             .iter()
             .fold(NodeSpec::new("node-1"), |node, name| node.pod(pod(name)));

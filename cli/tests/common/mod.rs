@@ -1,6 +1,7 @@
 //! The real binary in a cluster of namespaces.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod certs;
 pub(crate) mod exact;
 pub(crate) mod lake;
 pub(crate) mod sidecar;
@@ -13,7 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use weir_testkit::{Cluster, ClusterSpec, ManifestDir, NetNs, RunningProcess};
+use weir_testkit::{Cluster, ClusterSpec, ManifestDir, NetNs, PodSpec, RunningProcess};
 
 /// For what happens a moment later. Generous: tests run on busy machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +34,11 @@ pub(crate) fn is_root() -> bool {
         eprintln!("skipped: needs root for network namespaces and eBPF");
     }
     root
+}
+
+/// A pod `demo/NAME`, labelled `app=NAME`, as the policies of the tests expect it.
+pub(crate) fn pod(name: &str) -> PodSpec {
+    PodSpec::new("demo", name).label("app", name)
 }
 
 /// A cluster, its manifests, and what runs beside it.

@@ -231,11 +231,7 @@ impl Shot {
     fn arrival(&self) -> Arrival {
         let query = &self.row.check.query;
         Arrival {
-            protocol: match protocol(&self.row.check) {
-                Protocol::Tcp => 6,
-                Protocol::Udp => 17,
-                Protocol::Sctp => 132,
-            },
+            protocol: protocol(&self.row.check).number(),
             source: SocketAddr::new(query.remote, self.source_port),
             port: query.port,
         }
@@ -267,11 +263,7 @@ impl Sidecar {
 
     /// Its resident memory in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.expect("a number") << 10
+        self.process.memory("VmRSS").expect("it runs")
     }
 }
 
