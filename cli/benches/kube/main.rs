@@ -19,47 +19,28 @@ mod population;
 mod stage;
 mod starts;
 
-use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
-use common::Length;
-use common::report;
+use common::{Length, asked, report};
 use population::Scale;
 use stage::Stage;
 
 const SIZES: [usize; 2] = [10_000, 100_000];
 
 fn main() -> ExitCode {
-    let mut length = Length::Full;
-    let mut sizes: Vec<usize> = Vec::new();
-    // `cargo test --all-targets` runs benches, too, and does not want their numbers.
-    if !std::env::args().any(|arg| arg == "--bench") {
-        return ExitCode::SUCCESS;
-    }
-    for arg in std::env::args().skip(1) {
-        match arg.as_str() {
-            "--bench" => {}
-            "--quick" => length = Length::Quick,
-            number => match number.parse() {
-                Ok(pods) if pods >= 1_000 => sizes.push(pods),
-                _ => {
-                    eprintln!("`{number}`: there are --quick, and a number of pods from 1000 on");
-                    return ExitCode::FAILURE;
-                }
-            },
-        }
-    }
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        println!("skipped: needs root for network namespaces and eBPF");
-        return ExitCode::SUCCESS;
-    }
-    if sizes.is_empty() {
-        sizes.extend(SIZES);
-    }
+    let (length, sizes) = match asked(SIZES, size) {
+        Ok(asked) => asked,
+        Err(over) => return over,
+    };
     for pods in sizes {
         run(&Scale::of(pods), length);
     }
     ExitCode::SUCCESS
+}
+
+fn size(word: &str) -> Result<usize, String> {
+    let size = word.parse().ok().filter(|pods| *pods >= 1_000);
+    size.ok_or_else(|| format!("`{word}`: there are --quick, and a number of pods from 1000 on"))
 }
 
 fn run(scale: &Scale, length: Length) {

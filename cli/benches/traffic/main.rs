@@ -22,10 +22,9 @@ mod memory;
 mod rates;
 mod stage;
 
-use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
-use common::Length;
+use common::{Length, asked};
 
 /// A part of the bench by its name.
 type Part = (&'static str, fn(Length));
@@ -39,35 +38,20 @@ const PARTS: [Part; 5] = [
 ];
 
 fn main() -> ExitCode {
-    let mut length = Length::Full;
-    let mut chosen: Vec<Part> = Vec::new();
-    // `cargo test --all-targets` runs benches, too, and does not want their numbers.
-    if !std::env::args().any(|arg| arg == "--bench") {
-        return ExitCode::SUCCESS;
-    }
-    for arg in std::env::args().skip(1) {
-        match arg.as_str() {
-            "--bench" => {}
-            "--quick" => length = Length::Quick,
-            name => match PARTS.iter().find(|part| part.0 == name) {
-                Some(part) => chosen.push(*part),
-                None => {
-                    let names = PARTS.map(|part| part.0).join(", ");
-                    eprintln!("no part {name}: there are {names}, and --quick");
-                    return ExitCode::FAILURE;
-                }
-            },
-        }
-    }
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        println!("skipped: needs root for network namespaces and eBPF");
-        return ExitCode::SUCCESS;
-    }
-    if chosen.is_empty() {
-        chosen.extend(PARTS);
-    }
+    let (length, chosen) = match asked(PARTS, part) {
+        Ok(asked) => asked,
+        Err(over) => return over,
+    };
     for (_, part) in chosen {
         part(length);
     }
     ExitCode::SUCCESS
+}
+
+fn part(name: &str) -> Result<Part, String> {
+    let part = PARTS.into_iter().find(|part| part.0 == name);
+    part.ok_or_else(|| {
+        let names = PARTS.map(|part| part.0).join(", ");
+        format!("no part {name}: there are {names}, and --quick")
+    })
 }
