@@ -57,8 +57,8 @@ pub struct EndpointsConfig {
 }
 
 impl EndpointsConfig {
-    /// The usual settings: pods by their addresses; a thirty-second grace time; no endpoint holds more than a quarter of the flow table, and a
-    /// thirty-second part of it with flows that nobody answered.
+    /// The usual settings: pods by their addresses; a thirty-second grace time; no endpoint holds more than a quarter of
+    /// the flow table, and a thirty-second part of it with flows that nobody answered.
     pub fn new(scope: Scope, posture: Posture, mode: Mode, limits: &Limits) -> Self {
         let (nascent_quota, flow_quota) =
             ((limits.flows / 32).max(64), (limits.flows / 4).max(256));

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing::debug;
+use weir_policy::model::Name;
 
 use super::claim::Claim;
 use super::manager::Manager;
@@ -71,7 +72,7 @@ struct Open {
     /// Interfaces without a pod, by the namespace at their other end, as this one numbers it.
     interfaces: HashMap<i32, (u32, String)>,
     /// Pods without an interface, by uid.
-    pods: HashMap<String, weir_policy::model::Name>,
+    pods: HashMap<String, Name>,
 }
 
 impl Open {

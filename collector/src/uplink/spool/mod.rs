@@ -141,7 +141,7 @@ impl Spool {
             _lock: lock,
         };
         spool.find_segments()?;
-        let newest = spool.frames.iter().map(|frame| frame.position.epoch).max();
+        let newest = spool.found.keys().next_back();
         // Later than all before it even if the clock went back.
         let started = u64::try_from(now().0).unwrap_or_default();
         spool.position.epoch = started.max(newest.map_or(1, |newest| newest + 1));
